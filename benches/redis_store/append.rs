@@ -17,7 +17,7 @@ const ROUNDS: usize = 15;
 const BATCHES: usize = 60;
 const EVENTS: usize = 256;
 const PAYLOAD: usize = 300;
-/// `BATCHES` times `EVENTS`.
+/// The number of events in one round: `BATCHES` times `EVENTS`.
 const ROUND_EVENTS: u32 = 60 * 256;
 /// Number of traces that are written concurrently.
 const STREAMS: usize = 32;

@@ -58,7 +58,7 @@ impl Served {
 }
 
 #[test]
-fn running_prints_what_is_open_as_text_and_as_json() {
+fn running_prints_the_open_spans_as_text_and_as_json() {
     let served = Served::new();
     let (code, text, stderr) = served.ask(&["running"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
@@ -146,7 +146,7 @@ impl Served {
 }
 
 #[test]
-fn nobody_to_ask_and_wrong_calls_have_exit_codes_of_their_own() {
+fn an_absent_livespan_and_wrong_usage_have_exit_codes_of_their_own() {
     let home = Folder::new();
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()

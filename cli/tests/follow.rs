@@ -134,7 +134,7 @@ fn follower_that_is_killed_again_and_again_stores_every_event_once() {
 }
 
 #[test]
-fn followed_log_that_is_killed_goes_on_where_it_was() {
+fn follower_continues_after_the_followed_log_was_killed() {
     let home = Folder::new();
     let store = ["--store", "first.db"];
     let (mut first, url) = serve(&home, "127.0.0.1:0", &store);
@@ -168,7 +168,7 @@ fn followed_log_that_is_killed_goes_on_where_it_was() {
 }
 
 #[test]
-fn log_that_began_anew_while_its_follower_was_down_is_reported_as_a_gap() {
+fn log_that_restarted_empty_while_its_follower_was_down_is_reported_as_a_gap() {
     let home = Folder::new();
     let (first, url) = serve(&home, "127.0.0.1:0", &["--memory"]);
     send(&url, &[span(1, 0), open_span(2, 5)]);
@@ -245,7 +245,7 @@ fn events_that_the_other_log_removed_meanwhile_are_counted() {
 }
 
 #[test]
-fn program_that_joined_is_read_on_after_a_restart() {
+fn program_that_joined_is_followed_again_after_a_restart() {
     let home = Folder::new();
     let store = ["--store", "log.db"];
     let (server, url) = serve(&home, "127.0.0.1:0", &store);
@@ -261,8 +261,8 @@ fn program_that_joined_is_read_on_after_a_restart() {
     wait_for(&url, "/traces?q=state:running", "\"stuck\"");
     let mut input = running.child.stdin.take().unwrap();
     input.write_all(b"line\n").unwrap();
-    // Waits until the new server has connected to the program. Only then does the program, at its
-    // end, wait for the server.
+    // Waits until the new server has connected to the program. Only a connected program waits for
+    // the server before it exits.
     wait_for(&url, "/traces?q=state:running", "\"total\":2");
     drop(input);
     wait_for(&url, "/traces?q=state:ok", "\"stuck\"");

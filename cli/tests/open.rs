@@ -105,7 +105,7 @@ fn spans_that_are_open_at_the_end_of_a_file_are_lost() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_explained() {
+fn a_file_that_cannot_be_opened_is_refused_with_a_reason() {
     let home = Folder::new();
     fs::write(home.path().join("empty"), "\n").unwrap();
     fs::write(home.path().join("text"), "hello\nworld\n").unwrap();

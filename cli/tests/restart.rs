@@ -41,7 +41,8 @@ fn send_until_taken(host: &Mutex<String>, body: &str) {
         let now = host.lock().unwrap().clone();
         match answered(&now, body) {
             Ok(200) => return,
-            // Status 503 asks for a repetition. A missing response requires one, too.
+            // Status 503 asks the sender to repeat the request. A missing response requires a
+            // repetition, too.
             Ok(503) | Err(_) => thread::park_timeout(Duration::from_millis(2)),
             Ok(other) => panic!("status {other}"),
         }
@@ -67,7 +68,7 @@ fn counts(file: &Path) -> BTreeMap<String, [u64; 3]> {
 }
 
 #[test]
-fn what_was_answered_with_success_is_there_once_however_the_receiver_ended() {
+fn requests_answered_with_success_are_stored_once_however_the_receiver_ended() {
     let home = Folder::new();
     let (first, address) = serve(&home);
     let (host, taken, is_over) = (
@@ -128,7 +129,7 @@ fn what_was_answered_with_success_is_there_once_however_the_receiver_ended() {
 }
 
 #[test]
-fn a_request_whose_answer_was_lost_is_not_taken_twice() {
+fn a_request_whose_answer_was_lost_is_not_stored_twice() {
     for signal in [Signal::KILL, Signal::TERM] {
         let home = Folder::new();
         let (server, host) = serve(&home);
@@ -172,7 +173,7 @@ fn a_request_whose_answer_was_lost_is_not_taken_twice() {
 }
 
 #[test]
-fn log_records_whose_answer_was_lost_are_not_taken_twice() {
+fn log_records_whose_answer_was_lost_are_not_stored_twice() {
     for signal in [Signal::KILL, Signal::TERM] {
         let home = Folder::new();
         let (server, host) = serve(&home);

@@ -21,7 +21,8 @@ use crate::label_printer::{LabelPrinter, print_label};
 use crate::store::{Statement, Store, StoreError, rows};
 use crate::{checkout, telemetry};
 
-/// A page without recommendations is better than a page that never arrives.
+/// Time limit for the recommendations. A page without them is better than a page that never
+/// arrives.
 const RECOMMENDATIONS_TIMEOUT: Duration = Duration::from_millis(300);
 
 const LIST_PRODUCTS: Statement = Statement {
@@ -162,7 +163,7 @@ async fn shipping(State(shop): State<Shop>, Path(id): Path<u32>) -> Result<Json<
     Ok(Json(json!({ "cents": quote_shipping(&feed) })))
 }
 
-/// Trusts the supplier's feed: panics if it is not JSON, and a few feeds are cut off.
+/// Panics if the supplier's feed is not JSON. A few feeds are cut off, so this happens.
 #[instrument(skip_all, fields(feed.bytes = telemetry::count(feed.len())))]
 fn quote_shipping(feed: &str) -> u64 {
     let feed: Value = serde_json::from_str(feed).expect("the supplier's feed is JSON");
@@ -224,7 +225,7 @@ impl ShopError {
 }
 
 impl IntoResponse for ShopError {
-    /// Called inside the request's span, so that the span records a server error.
+    /// Called inside the request's span, so the span records a server error.
     fn into_response(self) -> Response {
         let status = self.status();
         if status.is_server_error() {

@@ -6,7 +6,8 @@ use livespan::sse::Status;
 
 use crate::{args::Options, ledger::Ledger, process::Sample};
 
-/// With fewer samples than this after the log was full, memory growth cannot be judged. One sample is taken per second.
+/// Minimum number of samples after the log was full. With fewer, memory growth cannot be judged. One sample is taken
+/// per second.
 const SAMPLES_MIN: usize = 60;
 /// Upper bound on the growth of resident memory, from the median of the middle third to that of the last third.
 const GROWTH_PERCENT_MAX: u64 = 10;

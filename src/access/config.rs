@@ -17,7 +17,7 @@ pub(crate) struct AccessConfig {
     pub(crate) ticket_key: Option<SecretBytes>,
     pub(crate) ticket_view: View,
     pub(crate) subscribers_max: usize,
-    /// `None` means that the default applies, except to loopback addresses, which have no limit.
+    /// `None` means the default limit, and no limit for loopback addresses.
     pub(crate) subscribers_per_address: Option<usize>,
 }
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_secret_is_shown() {
+    fn debug_output_contains_no_secret() {
         let config = AccessConfig {
             auth: Some(Auth::token("hush-hush")),
             ticket_key: Some(SecretBytes(b"hush-hush".to_vec())),

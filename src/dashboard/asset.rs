@@ -15,7 +15,7 @@ macro_rules! bundled {
     };
 }
 
-/// Every file of `bundle/` except the page itself and `file.js`, the script of a page that is a file.
+/// Every file of `bundle/` except the page itself and `file.js`, the script of a page that is saved as a file.
 static BUNDLED: [(&str, &[u8]); 7] = bundled![
     "app.css",
     "app.js",

@@ -1,6 +1,6 @@
 //! Serves the page. The page's own addresses are relative. So the page gets a `<base>` with its folder if the requested
-//! address does not end in a slash, or if a proxy removed a prefix from it. Nothing else of a request may get into the
-//! page, and the folder may contain only characters that mean nothing in HTML.
+//! address does not end in a slash, or if a proxy removed a prefix from it. No other part of a request may get into the
+//! page, and the folder may contain only characters without a special meaning in HTML.
 
 use std::sync::LazyLock;
 
@@ -50,7 +50,7 @@ fn base(path: &str, forwarded_prefix: Option<&str>) -> Option<String> {
     Some(format!("{prefix}{}/", path.trim_end_matches('/')))
 }
 
-/// Returns whether the text is a path without anything that HTML or a browser could interpret in another way.
+/// Returns whether the text is a path that HTML and browsers can only read as a path.
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")

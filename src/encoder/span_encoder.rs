@@ -232,8 +232,8 @@ impl SpanEncoder {
         }
     }
 
-    /// Returns the span with the id and service of `process`, masked. `name` holds the masked name of the span, if
-    /// anything in it had to be masked.
+    /// Returns the span with the id and service of `process`, masked. If anything in the span's name had to be masked,
+    /// `name` holds the masked name.
     pub(super) fn masked_span<'a>(
         &self,
         process: &'a Process,
@@ -462,7 +462,7 @@ impl RecordEncoder for SpanEncoder {
         self.receiver.note(true);
         self.pending_processes.clear();
         let changes = std::mem::take(&mut self.pending_changes);
-        // The numbers of the events are not known here. They are not above this one.
+        // The sequences of these events are not known here. None is above the head of the log.
         self.number_states(&changes, self.log.head(), false);
     }
 
@@ -506,7 +506,7 @@ impl RecordEncoder for SpanEncoder {
     fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
         let opened = OpenedAt::of(event.key, event.sequence.get(), &event.payload);
         let mut updates = std::mem::take(&mut self.abandoned_updates);
-        // If the store cannot be read, a span that is lost still ends, but its end repeats only the start.
+        // If the store cannot be read, a lost span still ends, but its end repeats only the data of its start.
         let read = opened.map(|opened| updates.read_store(&self.log, opened));
         let is_read = matches!(read, Some(Ok(()))) && updates.is_whole();
         let update = opened.and_then(|opened| updates.of(opened));

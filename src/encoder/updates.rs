@@ -1,6 +1,7 @@
-//! Encodes changes of open spans as `updated` events, which have the latest values. An event is due when [`schedule`]
-//! allows it, and once before the end of the span. When retention has passed updates of an open span, all of them are
-//! written again as one event ([`states`]). This code runs on the worker thread.
+//! Encodes changes of open spans as `updated` events, which have the latest values. A turn is one pass of the worker
+//! over the records in the buffer. An event is due when [`schedule`] allows it, and once before the end of the span.
+//! When retention has passed updates of an open span, all of them are written again as one event ([`states`]). This
+//! code runs on the worker thread.
 
 pub(super) mod schedule;
 pub(super) mod states;
@@ -138,7 +139,8 @@ impl SpanEncoder {
         }
     }
 
-    /// Tells the states of spans which sequences the events of a batch got. `first` is the sequence of its first event.
+    /// Records in the states of spans which sequences the events of a batch got. `first` is the sequence of the batch's
+    /// first event.
     pub(super) fn number_states(
         &mut self,
         changes: &[(usize, SpanChange)],
@@ -162,8 +164,8 @@ impl SpanEncoder {
         self.states.end_batch();
     }
 
-    /// Takes over the state of a span that an earlier run of the log left open. `is_read` tells whether `updates` are
-    /// all its updates. The state is written once retention has passed the sequence `opened`.
+    /// Takes over the state of a span that an earlier run of the log left open. `is_read` says whether `updates` are
+    /// all updates of the span. The state is written again once retention has passed the sequence `opened`.
     pub(super) fn restore_state(
         &mut self,
         started: &StoredEvent,

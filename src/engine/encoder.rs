@@ -83,7 +83,8 @@ impl IndexRebuild for NoopObserver {
     fn commit(self: Box<Self>) {}
 }
 
-/// Turns records into events. Runs on the worker thread only.
+/// Turns records into events. Runs on the worker thread only. In each *turn*, the worker takes the records that are in
+/// the buffer, encodes them and stores the events.
 pub(crate) trait RecordEncoder: Send + 'static {
     /// The format of the payloads of its events. A stored event in another format is damaged.
     const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::TEXT;

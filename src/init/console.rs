@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_stop_at_a_bound() {
+    fn other_values_beyond_the_bound_are_not_printed() {
         let lines = printed(|| {
             let _job = job().entered();
             for _ in 0..10_000 {

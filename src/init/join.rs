@@ -2,9 +2,9 @@
 //! page of its own. It serves its stream on a free loopback port, with a token, and announces the port. The other
 //! livespan reads the stream and shows its events.
 //!
-//! The thread that calls `init()` or `layer()` makes the announcement, with a time limit. If it is refused or not
-//! answered, the program opens a page of its own. Another thread repeats the announcement whenever the stream has no
-//! reader, because the other livespan may have been restarted.
+//! The thread that calls `init()` or `layer()` makes the announcement, with a time limit. If the other livespan refuses
+//! the announcement or does not answer, the program opens a page of its own. Another thread repeats the announcement
+//! whenever the stream has no reader, because the other livespan may have been restarted.
 
 use std::{
     env,
@@ -175,7 +175,7 @@ impl Joined {
 }
 
 /// Waits until a reader has opened a stream, because a program may end just after it has begun. Then waits until the
-/// last events are visible; if they are not in time, it returns. Otherwise it ends the streams, and waits at most
+/// last events are visible. If they are not visible in time, returns. Otherwise ends the streams, and waits at most
 /// `timeout` until each has sent its last event.
 pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
     let streams = &live.shared.stream_limits;

@@ -125,7 +125,7 @@ impl fmt::Debug for LiveSpans {
 
 impl LiveSpans {
     /// Upper bound on the time that [`shutdown`](Self::shutdown) takes for the store, the streams and the servers
-    /// together: 5 seconds. The store gets four of these: even if it hangs, clients still get their `end`.
+    /// together: 5 seconds. The store gets four of these seconds: even if it hangs, clients still get their `end`.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long [`shutdown`](Self::shutdown), and the shutdown of a provider, wait for a store that is known to fail:
     /// half a second.
@@ -323,10 +323,9 @@ impl LiveSpans {
     /// [`LiveServer::wait`](crate::LiveServer::wait) before the runtime ends. If a server of your own still has
     /// requests in flight, call [`end_streams`](Self::end_streams) first, and this after the server has ended.
     ///
-    /// # Errors
-    /// Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
-    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)): the log then ends when its store answers. Also
-    /// returns an error if the log had already [ended by itself](Status::ended).
+    /// # Errors Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed
+    /// for [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)). In both cases the log ends only when its
+    /// store answers. Also returns an error if the log had already [ended by itself](Status::ended).
     pub fn shutdown(&self) -> Result<(), Error> {
         self.shutdown_within(Self::SHUTDOWN_TIMEOUT)
     }

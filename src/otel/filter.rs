@@ -170,8 +170,8 @@ impl SpanFilter {
         if self.refused.get().is_none() {
             let mut slots = Vec::new();
             slots.resize_with(REFUSED_STARTS_MAX, || AtomicU64::new(0));
-            // If two threads create a table at once, `set` keeps the first. With `get_or_init`, one thread would wait
-            // while the other allocates.
+            // If two threads create a table at the same time, `set` keeps the first table. With `get_or_init`, one
+            // thread would wait while the other allocates.
             drop(self.refused.set(slots.into_boxed_slice()));
         }
         if let Some(slot) = self.refused.get().and_then(|refused| slot(refused, span)) {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_read_one_by_one_give_the_decision_of_all_of_them() {
+    fn attributes_read_one_by_one_give_the_same_decision_as_all_at_once() {
         let target = |name: &'static str| KeyValue::new("target", name);
         for attributes in [
             vec![],

@@ -61,7 +61,7 @@ pub(crate) struct Body {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) rejected: Rejected,
-    /// Receives whether the store has the events; `None` if there are none.
+    /// Receives whether the store has the events; `None` if the request has no events.
     pub(crate) stored: Option<oneshot::Receiver<StoreResult>>,
 }
 
@@ -113,7 +113,7 @@ impl Receiver {
         })
     }
 
-    /// Returns the worker's half.
+    /// Returns the part of the receiver that the worker uses.
     pub(crate) fn encoder(&self) -> SharedReceiver {
         let encoder = OtlpEncoder::new(Arc::clone(&self.queue), Arc::clone(&self.senders));
         Arc::new(Mutex::new(encoder))

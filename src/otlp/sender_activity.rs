@@ -8,8 +8,8 @@ use crate::{
     util::{sync::Instant, time::Timestamp},
 };
 
-/// A sender counts as sending only ended spans if it has never sent an open span, and reports a
-/// span of at least this length only when it has ended.
+/// A sender that has never sent an open span counts as sending only ended spans as soon as it first
+/// reports a span of at least this length after the span's end.
 const LONG_SPAN: Duration = Duration::from_secs(1);
 /// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;

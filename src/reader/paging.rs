@@ -83,8 +83,8 @@ impl Reader {
         tail.stats().oldest.min(tail.published() + 1)
     }
 
-    /// For a reader of all streams, starts the read of the next page unless memory has it. Polls the future once,
-    /// because a store does not start the read before the first poll.
+    /// For a reader of all streams, starts the read of the next page unless memory has these events. Polls the future
+    /// once, because a store starts the read only at the first poll.
     pub(super) fn read_ahead(&mut self, page: &Result<Page, Error>, cx: &mut Context<'_>) {
         let Ok(Some(last)) = page.as_ref().map(|page| page.events.last()) else {
             return;
@@ -120,7 +120,7 @@ impl Reader {
         }
         match page {
             // A later event raises the wake flag, and the reader reads again. Only then does it report events that the
-            // store evicts in the meantime: before, it is unknown whether they belonged to these streams.
+            // store has evicted in the meantime, because only then is it known whether they belonged to these streams.
             Ok(Page { events, .. }) if events.is_empty() => self.wants_page = false,
             Ok(page) => {
                 let last = page.events.last().map_or(0, |event| event.sequence.get());
@@ -251,7 +251,7 @@ impl Reader {
         self.after = to;
     }
 
-    /// Accepts consecutive events of a page. No event of this reader is missing between them.
+    /// Accepts events of a page between which no event of this reader is missing.
     pub(super) fn accept_run(&mut self, run: &[StoredEvent], bound: u64) {
         if run.is_empty() {
             // The store has no more events of this stream before `bound`; later events are in memory.

@@ -21,8 +21,8 @@ impl Wake for UnparkCaller {
 }
 
 /// Polls the future until it is ready. Returns its output, or `None` if that takes longer than `timeout`. The caller
-/// may be inside a tokio runtime; then a thread polls the future, and the result is also `None` if the thread cannot be
-/// started or the future panics.
+/// may be inside a tokio runtime. Then another thread polls the future, and the result is also `None` if that thread
+/// cannot be started or the future panics.
 pub(crate) fn block_on_for<F>(timeout: Duration, future: F) -> Option<F::Output>
 where
     F: Future<Output: Send> + Send,
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ready_in_time_is_returned_and_nothing_is_waited_for_longer() {
+    fn an_output_in_time_is_returned_and_a_wait_ends_at_its_timeout() {
         let mut polls = 0;
         let third = std::future::poll_fn(|cx| {
             polls += 1;

@@ -61,7 +61,7 @@ pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 ///   not block.
 /// - The other methods of this trait: any thread, and they must not block.
 ///
-/// Events are numbered 1, 2, 3 … over the whole life of the store, regardless of the writer. The crate
+/// An event's number is its *sequence*: 1, 2, 3 … over the whole life of the store, regardless of the writer. The crate
 /// [`livespan-conformance`](https://docs.rs/livespan-conformance) has the suite that every store must pass, and a
 /// complete store as an example.
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
@@ -79,16 +79,16 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// store has at least one. This call must not block.
     fn epochs(&self) -> Arc<[EpochStart]>;
 
-    /// Stores the events of the batch, all or none, under consecutive numbers, and returns the number of the first.
+    /// Stores the events of the batch, all or none, under consecutive sequences, and returns the sequence of the first.
     /// Once the call has returned, the events can be read and are as durable as the store promises.
     ///
     /// A [deduplicated](BatchRecord::is_deduplicated) event is left out if it is stored already or appears earlier in
-    /// the batch. It takes no number, and [`Appended::duplicates`] has its index. A store that does not deduplicate
+    /// the batch. It gets no sequence, and [`Appended::duplicates`] has its index. A store that does not deduplicate
     /// stores every event.
     ///
-    /// If the log is the only writer, it assigns the numbers: `first` is above every earlier number. Numbers are
+    /// If the log is the only writer, it assigns the sequences: `first` is above every earlier sequence. Sequences are
     /// skipped only for events that readers got while the store failed. A [shared](Self::shared_log) store ignores
-    /// `first` and numbers the batch itself, without holes. When the log appends a batch again after a failure, a
+    /// `first` and assigns the sequences itself, without holes. When the log appends a batch again after a failure, a
     /// shared store must not store it twice.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// itself. The log then appends on its own thread; with a limit, it appends on a second thread. It decides this
     /// once, at opening, and asks for the limit again at each append.
     ///
-    /// A [shared](Self::shared_log) store numbers its events itself, so readers cannot get them before the store
+    /// A [shared](Self::shared_log) store assigns the sequences itself, so readers cannot get them before the store
     /// answers. After the time limit, the log tells readers that the store fails, and waits for the answer. It appends
     /// the batch again only if the answer is an error.
     fn append_timeout(&self) -> Option<Duration> {
@@ -215,8 +215,9 @@ pub trait OpenEventRecovery: Send + Sync {
 /// Streams that are kept beyond retention because somebody asked for it, such as a trace that a person still reads.
 ///
 /// At most [`KEPT_STREAMS_MAX`](Retention::KEPT_STREAMS_MAX) streams are kept. Together they may use a
-/// [share](Retention::KEPT_DIVISOR) of the bounds, and are part of them. If they grow beyond it, the largest one is no
-/// longer kept, at the latest when retention passes its events. A persistent store keeps them after a restart, too.
+/// [share](Retention::KEPT_DIVISOR) of the store's bounds, and they count towards these bounds. If they grow beyond it,
+/// the largest one is no longer kept, at the latest when retention passes its events. A persistent store keeps them
+/// after a restart, too.
 ///
 /// A store returns it from [`EventStore::kept_streams`].
 pub trait KeptStreams: Send + Sync {
@@ -301,15 +302,15 @@ pub type EvictedFuture<'a> =
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The number of the first stored event. If no event was stored, the number that it would have got.
+    /// The sequence of the first stored event. If no event was stored, the sequence that it would have got.
     pub first: Sequence,
     /// Indices in the batch, ascending, of the events that were left out as duplicates.
     pub duplicates: Vec<usize>,
 }
 
 impl Appended {
-    /// Creates the outcome of a batch that is stored from this number on, except for the duplicates at these ascending
-    /// indices.
+    /// Creates the outcome of a batch that is stored from this sequence on, except for the duplicates at these
+    /// ascending indices.
     pub fn new(first: Sequence, duplicates: Vec<usize>) -> Self {
         Self { first, duplicates }
     }
@@ -322,18 +323,18 @@ impl From<Sequence> for Appended {
     }
 }
 
-/// The beginning of an epoch. The numbers from `first` up to the next epoch's `first` belong to it.
+/// The beginning of an epoch. The sequences from `first` up to the next epoch's `first` belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EpochStart {
     /// The epoch. The ids of its events begin with the text of this value.
     pub epoch: Epoch,
-    /// The first number that was, or will be, assigned in it.
+    /// The first sequence that was, or will be, assigned in it.
     pub first: Sequence,
 }
 
 impl EpochStart {
-    /// Creates the beginning of this epoch at this number.
+    /// Creates the beginning of this epoch at this sequence.
     pub const fn new(epoch: Epoch, first: Sequence) -> Self {
         Self { epoch, first }
     }
@@ -352,7 +353,7 @@ pub struct StoredStream {
 }
 
 impl StoredStream {
-    /// Creates an entry for a stream whose stored events begin and end with these numbers.
+    /// Creates an entry for a stream whose stored events begin and end at these sequences.
     pub fn new(key: StreamKey, sequences: RangeInclusive<Sequence>) -> Self {
         let (first, last) = sequences.into_inner();
         Self { key, first, last }

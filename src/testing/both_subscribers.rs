@@ -1,6 +1,7 @@
-//! A `tracing` subscriber that forwards to two others: the program's and ours. The program's gets
-//! everything except events with an explicit parent. It is the default of a test's thread, and of
-//! each thread while the thread is inside a span of the test. It runs on the threads of tests.
+//! A `tracing` subscriber that forwards to two others: the program's and ours. The program's
+//! subscriber gets everything except events with an explicit parent. The forwarding subscriber is
+//! the default of a test's thread, and of each thread while the thread is inside a span of the
+//! test. All of this runs on the threads of tests.
 //!
 //! Each of the two subscribers has its own span ids. A span's id here is ours; `ids` maps it to the
 //! program's. A registry closes a span's parent through the thread's default subscriber. So the
@@ -113,7 +114,8 @@ impl Subscriber for BothSubscribers {
         Interest::sometimes()
     }
 
-    /// Each of the two subscribers is also registered on its own, so its levels already count.
+    /// Each of the two subscribers is also registered on its own, so `tracing` knows its maximum
+    /// level already.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::OFF)
     }
@@ -127,8 +129,8 @@ impl Subscriber for BothSubscribers {
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
         let _through = ThroughDefault::new();
-        // Per-layer filters store this answer for `new_span`. It is not used here, because even a
-        // span that ours does not show needs an id of ours.
+        // Per-layer filters store this answer for `new_span`. The answer is ignored here: even a
+        // span that our subscriber does not show needs an id from it.
         self.ours.enabled(span.metadata());
         let id = self.ours.new_span(span);
         if self.theirs.enabled(span.metadata()) {

@@ -21,7 +21,8 @@ use crate::{
     util::sync::lock,
 };
 
-/// Upper bound on the reported panics of a test. Of further panics, only the last is reported.
+/// Upper bound on the reported panics of a test. Of the panics beyond this bound, only the last is
+/// reported.
 pub(super) const PANICS_MAX: usize = 8;
 
 thread_local! {
@@ -78,8 +79,8 @@ fn note(info: &PanicHookInfo<'_>) {
 
 /// Writes the file now, because the process may abort before the test ends.
 fn leave_last_words(test: &Arc<ActiveTest>) {
-    // Without the panicking thread's context, so that spans of the writing do not become part of
-    // the test.
+    // The panicking thread's context is replaced, so that spans made while the file is written do
+    // not become part of the test.
     let _guard = Context::new().attach();
     failure_report::write_file(test).unwrap_or_default();
 }

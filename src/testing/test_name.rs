@@ -1,5 +1,6 @@
-//! The name of a test, and the place of its file. Pure, except that it reads the thread's name, and
-//! the arguments, environment and program path of the process, and looks for Cargo's marker file.
+//! The name of a test, and the path of its file. It reads the thread's name, and the arguments,
+//! environment and program path of the process. It also looks for Cargo's marker file. Otherwise
+//! pure.
 
 use std::{
     env, iter,
@@ -63,8 +64,9 @@ impl TestName {
             .unwrap_or_else(|| Self(function_of(inner_function).to_owned()))
     }
 
-    /// Returns `named` with the crate before it, or `None` if it is no name of the test. A parametrized
-    /// test has one function and several names, each of which begins with the function's path.
+    /// Returns `named` with the crate before it, or `None` if `named` is not a name of the test. A
+    /// parametrized test has one function and several names, each of which begins with the
+    /// function's path.
     fn from(inner_function: &str, named: Option<&str>) -> Option<Self> {
         let function = function_of(inner_function);
         let named = named?;

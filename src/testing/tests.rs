@@ -318,7 +318,7 @@ fn returning_an_error() -> Result<(), String> {
     charge(7)
 }
 
-/// Three tests that run at once, of which one aborts the process.
+/// Three tests that run concurrently. One of them aborts the process.
 mod together {
     use std::sync::Barrier;
 
@@ -490,7 +490,7 @@ fn records_of_a_test_become_events_when_a_report_needs_them() {
 }
 
 #[test]
-fn a_test_that_panics_says_what_was_open_and_leaves_its_file() {
+fn a_test_that_panics_reports_its_open_spans_and_leaves_its_file() {
     let folder = ReplayFolder::new("failing");
     let output = start("failing", &folder).wait_with_output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -591,7 +591,7 @@ fn spans_of_other_threads_belong_to_the_test_of_their_runtime() {
 }
 
 #[test]
-fn a_subscriber_of_the_program_gets_what_it_got_without_us() {
+fn a_subscriber_of_the_program_gets_the_same_as_without_livespan() {
     for test in ["beside_global", "beside_scoped"] {
         let folder = ReplayFolder::new(test);
         let output = start(test, &folder).wait_with_output().unwrap();
@@ -652,7 +652,7 @@ fn a_test_whose_subscriber_was_set_too_late_says_so() {
 }
 
 #[test]
-fn a_test_that_aborts_leaves_what_it_had() {
+fn a_test_that_aborts_leaves_a_file_with_its_events() {
     let folder = ReplayFolder::new("aborting");
     let output = start("aborting", &folder).wait_with_output().unwrap();
     assert!(!output.status.success());
@@ -693,7 +693,7 @@ fn expected_of(test: &str, how: &str) -> (Vec<String>, Vec<(String, &'static str
 
 #[cfg(unix)]
 #[test]
-fn a_test_that_ends_its_process_says_what_was_open() {
+fn a_test_that_ends_its_process_reports_its_open_spans() {
     use std::os::unix::process::ExitStatusExt as _;
     for (test, how, (signal, code)) in [
         (
@@ -719,7 +719,7 @@ fn a_test_that_ends_its_process_says_what_was_open() {
 }
 
 #[test]
-fn a_test_that_is_killed_leaves_what_it_had() {
+fn a_test_that_is_killed_leaves_a_file_with_its_events() {
     let folder = ReplayFolder::new("killed");
     let mut child = start("waiting", &folder);
     let file = folder.file("waiting");
@@ -734,7 +734,7 @@ fn a_test_that_is_killed_leaves_what_it_had() {
 }
 
 #[test]
-fn a_test_that_runs_for_long_and_passes_leaves_nothing() {
+fn a_long_test_that_passes_prints_nothing_and_leaves_no_file() {
     let folder = ReplayFolder::new("long");
     let output = start("long", &folder).wait_with_output().unwrap();
     assert!(output.status.success());
@@ -793,7 +793,7 @@ fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_gets_a_signal
 }
 
 #[test]
-fn a_test_that_was_to_panic_fails_when_it_does_not() {
+fn a_should_panic_test_that_does_not_panic_is_reported_only_in_its_file() {
     let folder = ReplayFolder::new("calm");
     let output = start("calm", &folder).wait_with_output().unwrap();
     // The runner counts the test as passed, so its output is not shown. Only the file reports the
@@ -804,7 +804,7 @@ fn a_test_that_was_to_panic_fails_when_it_does_not() {
 }
 
 #[test]
-fn a_test_that_passes_prints_and_leaves_nothing() {
+fn a_test_that_passes_prints_nothing_and_leaves_no_file() {
     for test in [
         "passing",
         "panicking_as_it_should",
@@ -830,7 +830,7 @@ fn a_test_that_passes_prints_and_leaves_nothing() {
 }
 
 #[test]
-fn a_test_that_returns_an_error_leaves_its_file_if_that_is_wanted() {
+fn a_test_that_returns_an_error_leaves_its_file_only_with_the_keep_variable() {
     let folder = ReplayFolder::new("error");
     let file = folder.file("returning_an_error");
     let output = start("returning_an_error", &folder)

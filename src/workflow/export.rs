@@ -56,8 +56,8 @@ impl Exporter {
         }
     }
 
-    /// Returns the sampler's decision about the trace. Without a [`LiveSampler`](crate::LiveSampler) the sampler cannot
-    /// be asked, and the trace counts as sampled.
+    /// Returns the sampler's decision about the trace. Only a [`LiveSampler`](crate::LiveSampler) can be asked. Without
+    /// one, the trace counts as sampled.
     pub(crate) fn decide(&self, trace: TraceId) -> ProbeResult {
         let all = ProbeResult {
             is_sampled: true,

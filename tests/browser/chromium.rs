@@ -1,5 +1,5 @@
-//! Chromium processes, which tests use one after the other. To start one takes longer than most
-//! tests need it for.
+//! Chromium processes, which tests use one after the other, because starting one takes longer than
+//! most tests.
 
 use std::{
     collections::BTreeSet,
@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 /// The Chromium processes that no test uses.
 static IDLE: Mutex<Vec<Chromium>> = Mutex::new(Vec::new());
 
-/// Starts a driver, and waits until its own input ends, which is at the latest the end of the tests.
-/// A killed driver leaves its browser running, so the whole process group is killed.
+/// Starts a driver, and waits until the script's own input ends, at the latest when the test
+/// process ends. A killed driver leaves its browser running, so the whole process group is killed.
 const DRIVER_SCRIPT: &str = r#"
 profile=$(mktemp -d)
 TMPDIR=$profile setsid chromedriver --port=0 &
@@ -32,7 +32,7 @@ wait
 rm -rf "$profile"
 "#;
 
-/// A Chromium with its driver. The processes end when it is dropped.
+/// A Chromium with its driver. The processes end when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Chromium {
     shell: Child,
@@ -43,7 +43,7 @@ pub(crate) struct Chromium {
 }
 
 impl Chromium {
-    /// Returns a Chromium with one new tab in a window of this size. It knows nothing of earlier
+    /// Returns a Chromium with one new tab in a window of this size. It has no data of earlier
     /// tests.
     pub(crate) async fn take(size: (u32, u32)) -> (Self, Client) {
         while let Some(idle) = Self::idle(size) {
@@ -168,7 +168,7 @@ impl WebDriverCompatibleCommand for DevTools {
 }
 
 /// Starts a driver, and returns its address. A driver chooses a free IPv4 port and needs the same
-/// port for IPv6. If that is taken, it exits, and this starts another driver.
+/// port for IPv6. If that port is taken, the driver exits, and this function starts another driver.
 fn start_driver() -> (Child, String) {
     const ATTEMPTS: usize = 20;
     (0..ATTEMPTS)

@@ -42,7 +42,7 @@ async fn middle_of(browser: &Browser, element: &str) -> [f64; 2] {
     serde_json::from_value(browser.until(element, &place).await).unwrap()
 }
 
-/// Waits longer than rows stay in place for a pointer that no longer moves.
+/// Waits until rows are no longer held in place for a pointer that has stopped moving.
 async fn wait_beyond_the_hold(browser: &Browser) {
     browser.ask("globalThis.pressed = performance.now()").await;
     let passed = "return performance.now() > pressed + 1500";

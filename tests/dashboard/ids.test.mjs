@@ -9,9 +9,9 @@ import { shortId } from "../../src/dashboard/assets/model/ids.mjs";
 test("a short id begins at the first significant digit", () => {
   assert.equal(shortId("4bf92f3577b34da6a3ce929d0e0e4736"), "4bf92f35");
   assert.equal(shortId("00f067aa0ba902b7"), "f067aa0b");
-  // The form of tracers with 64-bit ids.
+  // Tracers with 64-bit ids write zeros before the id.
   assert.equal(shortId("0000000000000000a3ce929d0e0e4736"), "a3ce929d");
-  // The form of tracers that count their ids.
+  // Some tracers count: their ids are small numbers.
   assert.deepEqual(["00000000000000000000000000000001", "000000000000000a", "0000000000000000"].map(shortId), ["00000001", "0000000a", "00000000"]);
   assert.equal(shortId("00000000000000000000000123456789"), "12345678");
   assert.equal(shortId("abc"), "abc");

@@ -292,7 +292,7 @@ test("a trace whose open spans all wait is waiting", () => {
   const state = (/** @type {string} */ spanId) => ({ type: "updated", data: { type: "updated", traceId: TRACE, spanId, process: "p1", state: "waiting", timestamp: at(3) } });
   const trace = traceOf(started("order", null, 0, { durable: true }), started("nap", "order", 1, { durable: true }));
   assert.equal(traceState(trace), "running");
-  // The root does not count, because it is open only while it has an open child.
+  // The root is not counted, because it is open only as long as it has an open child.
   reduceTrace(trace, state("nap"));
   assert.equal(traceState(trace), "waiting");
   reduceTrace(trace, started("charge", "order", 2));

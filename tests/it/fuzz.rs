@@ -79,7 +79,7 @@ fn requests_from_anyone() {
 }
 
 #[test]
-fn readers_without_a_proof_get_nothing() {
+fn readers_without_credentials_get_nothing() {
     over_seeds("readers", 2000, bodies::readers);
 }
 
@@ -106,6 +106,6 @@ fn files_of_anyone() {
 }
 
 #[test]
-fn rows_as_anyone_left_them() {
+fn damaged_rows_of_a_store() {
     over_seeds("rows", 150, bodies::rows);
 }

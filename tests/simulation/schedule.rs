@@ -13,8 +13,8 @@ enum Manner {
     Anyone,
     /// The running task mostly continues, so that others fall far behind.
     Sticky,
-    /// The tasks have a random order, which sometimes changes. The first task that can run does, until
-    /// it waits.
+    /// The tasks have a random order, which sometimes changes. The first task in this order that
+    /// can run runs until it waits.
     Ranked,
 }
 

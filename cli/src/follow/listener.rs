@@ -159,7 +159,8 @@ async fn announce(body: Incoming, followers: &Followers) -> StatusCode {
     }
 }
 
-/// Compares without stopping at the first difference, so that the time does not reveal it.
+/// Compares without stopping at the first difference, so that the time does not reveal the position
+/// of the difference.
 fn is_equal(given: &[u8], expected: &[u8]) -> bool {
     let differences = given
         .iter()

@@ -2,9 +2,9 @@
 //! reports how it ended.
 //!
 //! At a terminal, the child is in our process group, so the terminal itself sends it Ctrl-C and
-//! Ctrl-\. Every other signal is sent to the child alone. Elsewhere the child gets a process group
-//! of its own. Every signal is sent to that group, so programs that the command has started receive
-//! it, too.
+//! Ctrl-\. Every other signal is sent to the child alone. Without a terminal, the child gets a
+//! process group of its own. Every signal is sent to that group, so programs that the command has
+//! started receive it, too.
 
 use std::{
     ffi::OsString,

@@ -148,7 +148,7 @@ fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> O
         next.to_string(),
         begun.to_string(),
     )?;
-    // The list may lack an epoch that issued no number. Such an epoch begins with the same number as the next one.
+    // The list may lack an epoch that issued no sequence. Such an epoch begins at the same sequence as the next one.
     let empty = |at: usize| {
         let next_first = known.get(at + 1).map_or(next, |start| start.first.get());
         known

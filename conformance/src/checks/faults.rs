@@ -34,7 +34,7 @@ pub(crate) fn refuses_batches_whole(context: &CheckContext<'_>) -> Outcome {
         context.inject(&location, Fault::None);
         check(&handle, &model)?;
         if handle.store.shared_log().is_none() {
-            // The log has shown those events to readers, so their numbers are used up.
+            // The log has shown those events to readers, so their sequences are used up.
             handle.leave_out(refused.len() as u64);
         } else {
             // A batch that failed is appended again before any other.

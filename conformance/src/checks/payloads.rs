@@ -1,4 +1,4 @@
-//! Checks that payloads, names and stream keys come back unchanged, up to the longest that the log allows.
+//! Checks that payloads, names and stream keys come back unchanged, up to the greatest length that the log allows.
 
 use livespan::{SseTarget, store::StreamKey};
 

@@ -1,6 +1,6 @@
 //! Events that other processes report to a receiver. [`state`] is the interface to the receiver, [`events`] and
-//! [`prepared_spans`] have the steps of the encoder. It runs on the worker thread, except that the threads that decode
-//! requests encode spans, too.
+//! [`prepared_spans`] have the steps of the encoder. This code runs on the worker thread. Only spans are also encoded
+//! on the threads that decode requests.
 
 mod events;
 mod prepared_spans;

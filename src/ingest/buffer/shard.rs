@@ -44,7 +44,7 @@ impl Shard {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Returns whether the shard counts as full, or lacks space only for the record that was tried.
+    /// Returns which records lack space: all of them if the shard counts as full, or only the record that was tried.
     pub(super) fn shortage(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
             Shortage::OfAnyRecord

@@ -312,7 +312,7 @@ fn events_kept_beyond_retention_are_returned_in_pages() {
 }
 
 #[test]
-fn a_store_that_skips_numbers_leaves_no_false_neighbours() {
+fn events_on_both_sides_of_skipped_sequences_do_not_count_as_consecutive() {
     let log = Fixture::new(Retention::default());
     log.put(&["a", "a"], Duration::ZERO);
     let mut batch = Batch::default();

@@ -25,7 +25,7 @@ pin_project! {
         future: F,
         // Set until the future is pending for the first time.
         name: Option<Cow<'static, str>>,
-        // Set from then until the future is ready, if the current span records.
+        // Set from the first pending poll until the future is ready, if the current span records.
         waits: Option<AwaitGuard>,
     }
 }

@@ -7,7 +7,7 @@ use crate::otel::{limits::SeenLimits, shared::ProcessorShared};
 /// The common state of all tracers and spans of a provider.
 pub(crate) struct ProviderShared {
     pub(crate) shared: Arc<ProcessorShared>,
-    /// The number of the provider's process in the log.
+    /// The number that identifies the provider's process in the log.
     pub(crate) source: u32,
     pub(crate) limits: Arc<SeenLimits>,
 }

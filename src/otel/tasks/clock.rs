@@ -4,8 +4,8 @@ use std::{sync::OnceLock, time::Instant};
 
 use crate::util::time::clock_nanos;
 
-/// Returns the nanoseconds from a fixed moment to `at`. The result is not 0: on systems whose clock can be read
-/// directly, the fixed moment is the start of the system.
+/// Returns the nanoseconds from a fixed moment to `at`. The result is not 0. On systems whose clock
+/// can be read directly, the fixed moment is the boot of the machine.
 #[inline]
 pub(super) fn monotonic_nanos(at: Instant) -> u64 {
     clock_nanos(&at).unwrap_or_else(|| nanos_since_first_call(at))
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_as_far_apart_as_their_numbers() {
+    fn differences_of_the_numbers_equal_the_elapsed_times() {
         let first = Instant::now();
         for nanos in [0, 1, 999_999_999, 1_000_000_000, 86_400_000_000_001] {
             let later = first + Duration::from_nanos(nanos);

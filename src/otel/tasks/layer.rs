@@ -31,8 +31,8 @@ use crate::{
 /// [`init()`](crate::init()) and [`layer()`](crate::layer()).
 ///
 /// - A span that is open for half a second gets a task state: polls, busy time, idle time, longest poll. For an
-///   instrumented future, each enter of its span counts as a poll. `tracing` enters the span once more when it drops
-///   the future.
+///   instrumented future, each enter of its span counts as a poll. When `tracing` drops the future, it enters the span
+///   once more, which counts as well.
 /// - A worker of a tokio runtime that has been in one poll for half a second is *blocked*. While that lasts, each
 ///   span of its runtime whose current poll has lasted for half a second shows its thread and the time. This includes
 ///   spans on other threads of the runtime, such as those of `spawn_blocking`.
@@ -60,7 +60,8 @@ use crate::{
 /// ```
 pub struct TaskLayer {
     registry: Arc<TaskRegistry>,
-    /// The number of this layer. It is needed because ids of spans are unique only within one registry.
+    /// The number of this layer. Span ids are unique only within one registry, so they are used together with this
+    /// number.
     number: u32,
     dispatch: OnceLock<WeakDispatch>,
 }
@@ -88,7 +89,7 @@ impl TaskLayer {
         })
     }
 
-    /// Enters a span that is new to this thread.
+    /// Enters a span that this thread has not entered before.
     #[cold]
     #[inline(never)]
     fn enter_new<S>(&self, id: &Id, now: u64, ctx: &Context<'_, S>)

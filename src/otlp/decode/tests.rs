@@ -169,7 +169,7 @@ fn a_body_that_is_damaged_anywhere_gets_a_clear_answer() {
 }
 
 #[test]
-fn what_is_nested_too_deep_is_refused() {
+fn a_body_that_is_nested_too_deep_is_refused() {
     let mut deep = value(Value::BoolValue(true));
     for _ in 0..200 {
         deep = value(Value::ArrayValue(ArrayValue { values: vec![deep] }));
@@ -202,7 +202,7 @@ fn what_is_nested_too_deep_is_refused() {
 }
 
 #[test]
-fn a_bomb_is_refused_before_it_is_unpacked_or_allocated() {
+fn a_compression_bomb_is_refused_before_it_is_unpacked_or_allocated() {
     let packed = gzip(&vec![0; 64 * 1024 * 1024]);
     assert!(packed.len() < 512 * 1024, "{}", packed.len());
     let message = "the body has more than 1000 bytes after decompression".to_owned();

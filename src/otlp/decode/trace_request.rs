@@ -85,8 +85,8 @@ pub(super) fn encoded(resource_spans: Vec<ResourceSpans>) -> Vec<u8> {
     TracesData { resource_spans }.encode_to_vec()
 }
 
-/// Reads a request. Calls `of_span` for each span, before the span has its scope, and keeps the
-/// result.
+/// Reads a request. Calls `of_span` for each span, when the span's scope is not known yet, and
+/// keeps the result.
 pub(super) fn read<T>(
     body: Vec<u8>,
     usage: &RequestUsage,
@@ -220,7 +220,7 @@ impl ResourceFields {
     /// The protobuf key of a length-delimited field 1.
     const KEY: u8 = 0x0a;
 
-    /// Adds one occurrence of the resource. `prost` merges all of them.
+    /// Adds one occurrence of the resource field. `prost` merges all occurrences.
     fn add(&mut self, fields: &[u8]) {
         append(&mut self.0, fields);
     }

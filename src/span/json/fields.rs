@@ -34,7 +34,7 @@ pub(crate) struct SpanFields<'a> {
     pub(crate) links: Vec<Link<'a>>,
     /// The time at which a receiver got the event. Set only if the event's own time is implausible.
     pub(crate) received: Option<Timestamp>,
-    /// Whether the record already left parts out.
+    /// Whether parts of the record were left out before it came here.
     pub(crate) truncated: bool,
 }
 

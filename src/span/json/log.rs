@@ -32,7 +32,7 @@ pub(crate) struct LogFields<'a> {
     pub(crate) event_name: &'a str,
     pub(crate) observed: Option<Timestamp>,
     pub(crate) time: Timestamp,
-    /// Whether the record already left parts out.
+    /// Whether parts of the record were left out before it came here.
     pub(crate) truncated: bool,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    /// Returns `None` if a key is repeated, or might be.
+    /// Returns the set of the keys, or `None` if a key is repeated or might be.
     #[inline]
     pub(super) fn of(pairs: &Pairs<'_>) -> Option<Self> {
         let mut keys = Self::default();

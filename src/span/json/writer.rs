@@ -1,6 +1,6 @@
 //! Writes the parts of an event: ids, texts, attributes, links, events within a span. The other writers of this folder
-//! build whole events from these parts. It is written by hand because it is the hot path of the worker thread: fixed
-//! keys are copied, numbers and escapes are written in place. The usual path allocates nothing. Pure.
+//! build whole events from these parts. The code is hand-written because it is the hot path of the worker thread: it
+//! copies fixed keys, and writes numbers and escapes in place. The usual path allocates nothing. Pure.
 
 use crate::{
     span::{
@@ -153,8 +153,8 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes the cause of a span's end, unless the work was simply done. It comes before the attributes, so that there
-    /// is always room for it.
+    /// Writes the cause of a span's end, unless the span ended because its work was done. It comes before the
+    /// attributes, so that there is always room for it.
     #[inline]
     pub(super) fn reason(&mut self, reason: &EndCause<'_>) {
         match reason {
@@ -437,7 +437,7 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes the numbers of parts that the SDK's limits dropped.
+    /// Writes how many attributes, events and links the SDK's limits dropped.
     pub(super) fn dropped(&mut self, [attributes, events, links]: [u32; 3]) {
         if attributes > 0 || events > 0 || links > 0 {
             self.raw(b",\"dropped\":{\"attributes\":");

@@ -29,7 +29,7 @@ pub(crate) enum Record<'a> {
     Changes(SpanChanges<'a>),
     /// The end of this span was dropped.
     DroppedEnd(DroppedEnd),
-    /// A fence after the starts of all spans whose dropped ends were collected before the fence was pushed.
+    /// A fence. Dropped ends were collected before it was pushed, so the starts of their spans come before it.
     DroppedEndsFence,
     /// The caller that waits for this acknowledgement is woken when all earlier records are stored and visible.
     Fence {
@@ -62,7 +62,7 @@ pub(crate) struct SpanRecord<'a> {
     /// Whether the log keeps the event only once.
     pub(crate) is_deduplicated: bool,
     pub(crate) activity: StepActivity,
-    /// The slot in which the worker must remember the record of a start for its end.
+    /// For a start: the slot in which the worker must remember the record until the span ends.
     pub(crate) slot: Option<usize>,
     pub(crate) start: Timestamp,
     pub(crate) span: SpanFields<'a>,
@@ -110,8 +110,8 @@ pub(crate) enum Durability {
 pub(crate) enum StepActivity {
     /// The span does work, or contains spans that do.
     Working,
-    /// The span only waits for a time or an event. If a replay reports its start again, the workflow is not shown as
-    /// working.
+    /// The span only waits for a time or an event. If a replay reports the start again, the workflow is still not shown
+    /// as working.
     Waiting,
     /// The span ends because its workflow was cancelled.
     Cancelled,

@@ -1,6 +1,6 @@
 //! Redaction masks values of spans, events, links, log records and resources. [`redaction`] holds and applies the
 //! rules, [`patterns`] compares keys, [`text`] finds secrets within texts, [`encoded`] masks events that arrive as
-//! JSON. It runs on the worker thread. No event is stored or sent before it is redacted.
+//! JSON. All of this runs on the worker thread. No event is stored or sent before it is redacted.
 
 mod encoded;
 mod name;

@@ -9,8 +9,8 @@
 //! The protocol:
 //!
 //! 1. The host's thread locks the slot, adds the change, and unlocks. If the slot was not queued, the thread puts it
-//!    into the [`UpdateQueue`]. It then draws a number of the ingest buffer, so that the worker does not fall asleep
-//!    before it reads the queue.
+//!    into the [`UpdateQueue`]. It then draws a record number from the ingest buffer's counter, so that the worker does
+//!    not fall asleep before it reads the queue.
 //! 2. The worker empties the queue *before* it reads the buffer's counter, and encodes the changes *after* the records
 //!    up to that counter. So the start of a span is always encoded before its changes.
 //! 3. At the span's end, the ending thread takes the pending changes, pushes them as a record, and closes the slot.
@@ -18,9 +18,9 @@
 //!    span's end, or twice.
 //!
 //! Locks are held for a swap or an assignment. A host thread that finds a lock taken tries again a bounded number of
-//! times. After that, a change whose slot stays locked is counted as dropped. A slot that finds no list of the queue is
-//! queued at the next change. A span that ends while its slot stays locked closes the slot and queues it: the worker
-//! counts the pending changes as dropped, and reports none of them.
+//! times. After that, a change whose slot stays locked is counted as dropped. A slot that finds no free list in the
+//! queue is queued at the next change of its span. A span that ends while its slot stays locked closes the slot and
+//! queues it: the worker counts the pending changes as dropped, and reports none of them.
 
 mod changes;
 #[cfg(feature = "tracing")]

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct PinKey {
     pub(crate) owner: i64,
     pub(crate) token: u64,
-    /// Whether the event has the state of the token, or else opens it.
+    /// Whether the event has the state of the token. Otherwise it opens the token.
     pub(crate) is_state: bool,
 }
 
@@ -64,7 +64,7 @@ pub(crate) type Replaced = [Option<(PinKey, OpenEvent)>; 2];
 pub(crate) struct OpenEvents {
     by_key: HashMap<PinKey, OpenEvent>,
     by_sequence: BTreeMap<u64, PinKey>,
-    /// The number of states among them.
+    /// The number of states among the open events.
     states: usize,
     /// The number of open events of each stream, with their states.
     by_owner: HashMap<i64, usize>,
@@ -198,7 +198,7 @@ impl OpenEvents {
     }
 
     /// Called when retention is about to pass this event. Returns whether retention must keep it. If there is no room
-    /// for its bytes, it no longer counts as open.
+    /// for its bytes, the event no longer counts as open.
     pub(crate) fn keep(&mut self, sequence: u64) -> bool {
         let Some(key) = self.by_sequence.get(&sequence).copied() else {
             return false;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_stays_open_reaches_the_table() {
+    fn only_events_that_stay_open_are_written_to_the_table() {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_events_and_bytes() {
+    fn kept_events_are_bounded_in_number_and_bytes() {
         let mut set = OpenEvents::default();
         for token in 0..=Retention::PINNED_EVENTS_MAX as u64 {
             set.open(key(1, token), opened(token + 1));

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_in_log_order_once_however_they_come() {
+    fn positions_are_in_log_order_without_duplicates_however_they_are_added() {
         let mut positions = LogPositions::from(10);
         for sequence in [30, 9, 12, 20, 12, 31] {
             positions.add(position(sequence));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_too_many() {
+    fn the_oldest_positions_beyond_the_bound_are_removed() {
         let mut positions = LogPositions::default();
         let max = LogPositions::POSITIONS_MAX as u64;
         for sequence in 1..=max + 3 {

@@ -97,7 +97,7 @@ fn searches_find_what_the_shared_examples_say() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_its_place() {
+fn an_invalid_search_is_refused_with_the_position_of_the_error() {
     for example in shared()["wrong"].as_array().unwrap() {
         let refused = Search::parse(text(example, "query")).unwrap_err();
         assert_eq!(refused.to_string(), text(example, "message"), "{example}");

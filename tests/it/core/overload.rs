@@ -55,7 +55,7 @@ impl Gated {
 }
 
 #[test]
-fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits() {
+fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_no_caller_waits() {
     let gated = Gated::new(256);
     gated.block();
     let mut accepted = 1_u64;
@@ -171,7 +171,7 @@ fn every_dispatched_event_is_delivered_or_dropped() {
 }
 
 #[test]
-fn a_dispatch_waits_for_room_and_answers_with_the_id() {
+fn a_dispatch_waits_for_room_and_returns_the_id() {
     let gated = Gated::new(0);
     gated.block();
     while gated.target.try_dispatch(&Note::new("x")).is_ok() {}

@@ -81,7 +81,7 @@ fn closing_releases_the_open_event() {
     );
 }
 
-/// Returns the ping of a stream that the log does not know.
+/// Returns the text of the ping that a reader of an unknown stream gets.
 fn unknown(head: u64) -> String {
     format!(
         "ping {{\"dropped\":{{\"ends\":0,\"other\":0,\"starts\":0}},\"head\":{head},\"known\":false}}"
@@ -89,7 +89,7 @@ fn unknown(head: u64) -> String {
 }
 
 #[test]
-fn a_stream_with_nothing_but_an_open_event_stays_known() {
+fn a_stream_with_only_an_open_event_stays_known() {
     let target = keeping(1);
     put(&target, [Note::new("open").on("a").opening(1)]);
     put(&target, filler(3));
@@ -100,7 +100,7 @@ fn a_stream_with_nothing_but_an_open_event_stays_known() {
 }
 
 #[test]
-fn an_open_event_of_every_stream_comes_first_on_every_stream() {
+fn an_open_event_without_a_stream_comes_first_on_every_stream() {
     let target = keeping(1);
     put(
         &target,

@@ -77,7 +77,7 @@ impl VecStore {
         self
     }
 
-    /// Adds one event of an earlier run with this number.
+    /// Adds one event of an earlier run with this sequence.
     pub(crate) fn with_last(self, sequence: Sequence) -> Self {
         let event = StoredEvent::new(sequence, "note", None, Pinning::None, "last");
         self.events.lock().unwrap().push(event);
@@ -105,7 +105,7 @@ impl VecStore {
         limit: PageLimit,
         wanted: impl Fn(&StoredEvent) -> bool,
     ) -> ReadFuture<'_> {
-        // Called first, so that events that the hook removes are missing from this very page.
+        // The hook runs first, so events that it removes are missing from this page.
         let allowed = (self.on_read)();
         let oldest = self.oldest.load(Ordering::SeqCst);
         let events = self.events.lock().unwrap();
@@ -206,7 +206,7 @@ impl EventStore for Shared {
     }
 }
 
-/// The memory store, with a list of the stream of every event. The list is not subject to retention.
+/// The memory store, with a list of the stream of every event. Retention does not shorten the list.
 #[derive(Debug)]
 pub(crate) struct Remembering {
     inner: MemoryEventStore,

@@ -55,7 +55,7 @@ async fn only_requests_that_name_a_loopback_host_are_answered() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_is_refused_whoever_asks() {
+async fn an_invalid_host_is_refused_whoever_asks() {
     let open = App::start().await;
     let auth = Auth::token("hush-hush-hush-hush");
     let closed = App::serve(LiveSpans::builder().auth(auth).build().unwrap()).await;
@@ -227,7 +227,7 @@ async fn axum_passes_the_address_of_a_client() {
 }
 
 #[tokio::test]
-async fn another_address_than_loopback_needs_a_decision() {
+async fn an_address_other_than_loopback_needs_an_access_decision() {
     let live = log();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let error = live.serve(address).await.unwrap_err();

@@ -153,7 +153,7 @@ async fn evicted_while_written(query: &str) -> (Vec<u8>, bool) {
 }
 
 #[tokio::test]
-async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
+async fn a_document_reports_that_a_part_was_evicted_while_it_was_written() {
     let (text, is_whole) = evicted_while_written("").await;
     assert!(is_whole);
     let document: Value = serde_json::from_slice(&text).unwrap();
@@ -170,7 +170,7 @@ async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
 }
 
 #[tokio::test]
-async fn lines_end_with_a_gap_for_events_evicted_meanwhile() {
+async fn lines_end_with_a_gap_for_events_evicted_while_they_were_written() {
     let (text, is_whole) = evicted_while_written("?format=jsonl").await;
     assert!(is_whole);
     let text = String::from_utf8(text).unwrap();
@@ -185,7 +185,7 @@ async fn lines_end_with_a_gap_for_events_evicted_meanwhile() {
 }
 
 #[tokio::test]
-async fn otlp_says_that_a_part_was_evicted_while_it_was_written() {
+async fn otlp_reports_that_a_part_was_evicted_while_it_was_written() {
     let (text, is_whole) = evicted_while_written("?format=otlp").await;
     assert!(is_whole);
     let document: Value = serde_json::from_slice(&text).unwrap();
@@ -223,7 +223,7 @@ async fn a_complete_trace_reports_no_losses() {
 }
 
 #[tokio::test]
-async fn a_document_says_that_its_rest_could_not_be_read() {
+async fn a_document_reports_that_its_rest_could_not_be_read() {
     let fails = Arc::new(AtomicU64::new(u64::MAX));
     let mut store = VecStore::new(100);
     store.on_read = Box::new({

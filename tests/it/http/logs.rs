@@ -118,7 +118,7 @@ async fn the_newest_log_records_come_first_and_whole() {
 }
 
 #[tokio::test]
-async fn pages_of_log_records_hold_every_one_once_while_new_ones_arrive() {
+async fn pages_list_each_log_record_once_while_new_ones_arrive() {
     let live = log();
     for number in 0..230 {
         put(&live, done(number + 1, "job", 1));
@@ -314,7 +314,7 @@ async fn log_records_that_only_the_store_has_are_found_too() {
 }
 
 #[tokio::test]
-async fn a_page_that_would_read_too_much_stops_and_says_so() {
+async fn a_page_that_would_read_too_much_stops_early_and_reports_it() {
     let (live, _store, _reads) = durable(VecStore::new(100));
     put(&live, [line(7, "oldest")]);
     for number in 1..=6 {
@@ -343,7 +343,7 @@ async fn next_body(stream: &mut Stream) -> String {
 }
 
 #[tokio::test]
-async fn streams_of_log_records_have_nothing_else_live_and_in_replay() {
+async fn streams_of_log_records_contain_only_log_records_live_and_in_replay() {
     let app = App::start().await;
     put(&app.live, [line(1, "early"), line(2, "other")]);
     put(&app.live, [SpanEvent::started(trace(1), span(1), "job")]);
@@ -382,7 +382,7 @@ async fn streams_of_log_records_have_nothing_else_live_and_in_replay() {
 }
 
 #[tokio::test]
-async fn a_filter_reveals_nothing_that_the_view_hides_to_the_holder_of_a_ticket() {
+async fn a_filter_does_not_reveal_what_the_view_of_a_ticket_hides() {
     let view = View::new(|span| span.name() == "order");
     let live = LiveSpans::builder().ticket_view(view).build().unwrap();
     put(

@@ -17,7 +17,7 @@ async fn overloaded(mut stream: Stream) -> bool {
 }
 
 #[tokio::test]
-async fn a_stream_beyond_the_bound_opens_and_ends_as_overload() {
+async fn a_stream_beyond_the_bound_opens_and_ends_with_the_reason_overload() {
     let live = LiveSpans::builder().subscribers(3).build().unwrap();
     let trace = "/traces/00000000000000000000000000000001/sse";
     let mut held = vec![
@@ -40,7 +40,7 @@ async fn a_stream_beyond_the_bound_opens_and_ends_as_overload() {
 }
 
 #[tokio::test]
-async fn one_address_leaves_room_for_others_and_its_own_again() {
+async fn a_closed_stream_of_an_address_makes_room_for_its_next_stream() {
     let live = LiveSpans::builder()
         .subscribers_per_address(2)
         .build()

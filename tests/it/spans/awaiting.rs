@@ -50,7 +50,7 @@ fn until_awaiting(watched: &Watched, name: Option<&str>) -> Json {
 }
 
 #[test]
-fn a_span_says_what_it_waits_for_since_when_and_when_no_longer() {
+fn a_span_shows_its_await_point_and_since_when_until_the_wait_is_over() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
     let (answer, asked) = oneshot::channel();
@@ -81,7 +81,7 @@ fn a_span_says_what_it_waits_for_since_when_and_when_no_longer() {
 }
 
 #[test]
-fn of_several_futures_that_wait_the_oldest_is_shown() {
+fn the_oldest_of_several_waiting_futures_is_shown() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
     let mut all: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
@@ -103,7 +103,7 @@ fn of_several_futures_that_wait_the_oldest_is_shown() {
 }
 
 #[test]
-fn an_await_point_inside_another_is_the_one_that_is_shown() {
+fn the_inner_of_two_nested_await_points_is_shown() {
     let watched = Watched::with_random_ids();
     let inner = async { pending::<()>().awaiting("redis get").await };
     let mut work = Box::pin(inner.awaiting("user").live(context(&watched)));
@@ -112,7 +112,7 @@ fn an_await_point_inside_another_is_the_one_that_is_shown() {
 }
 
 #[test]
-fn what_does_not_wait_or_has_no_span_says_nothing() {
+fn a_future_that_does_not_wait_or_has_no_span_reports_nothing() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
     let mut work = Box::pin(ready(7).awaiting("nothing").live(cx.clone()));
@@ -131,7 +131,7 @@ fn what_does_not_wait_or_has_no_span_says_nothing() {
 }
 
 #[test]
-fn a_span_that_ends_while_it_waits_ends_with_its_end() {
+fn a_span_that_ends_while_it_waits_gets_no_further_update() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
     let mut work = Box::pin(pending::<()>().awaiting("redis get").live(cx.clone()));
@@ -146,7 +146,7 @@ fn a_span_that_ends_while_it_waits_ends_with_its_end() {
 }
 
 #[test]
-fn what_is_noted_by_the_ids_of_a_span_belongs_to_its_process() {
+fn an_await_point_of_a_span_context_belongs_to_the_process_of_that_span() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
     // A second provider, whose process is newer than that of the span.

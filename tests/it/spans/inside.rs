@@ -1,5 +1,6 @@
 //! The changes between the start and the end of a span, as readers see them while the span is open.
-//! The tests make every kind of change through every API, on exported and other spans.
+//! The tests make every kind of change through every API, on spans that are exported and on spans
+//! that are not.
 
 use std::{
     collections::BTreeMap,
@@ -448,7 +449,7 @@ fn the_changes_of_an_open_span_outlive_retention() {
         .map(|event| event["type"].as_str().unwrap())
         .collect();
     assert_eq!(kinds, ["started", "updated"]);
-    // Neither is kept when the span has ended.
+    // Neither event is kept after the span has ended.
     for _ in 0..40 {
         tracer.start("other").end();
     }
@@ -475,7 +476,7 @@ fn spans_of_the_sdks_own_provider_are_shown_once() {
 }
 
 #[test]
-fn what_the_sdk_drops_is_not_shown_as_kept() {
+fn attributes_and_events_that_the_sdk_drops_are_not_shown() {
     let inside = Inside::new();
     let mut span = inside.provider.tracer("test").start("job");
     for number in 0..200 {
@@ -527,7 +528,7 @@ fn a_suppressed_context_shows_nothing() {
 }
 
 #[test]
-fn a_hidden_span_is_handed_on_and_its_changes_are_hidden() {
+fn a_hidden_span_is_exported_and_its_changes_are_hidden() {
     let inside = Inside::new();
     let tracer = inside.provider.tracer("test");
     let mut span = tracer
@@ -556,7 +557,7 @@ fn secrets_are_masked_in_changes_too() {
 }
 
 #[test]
-fn spans_that_end_after_the_shutdown_are_lost_and_nothing_waits() {
+fn spans_that_end_after_the_shutdown_are_lost_and_no_call_waits() {
     let inside = Inside::with(|builder| builder.with_sampler(Sampler::AlwaysOff));
     let mut span = inside.provider.tracer("test").start("job");
     span.set_attribute(KeyValue::new("n", 1));
@@ -792,7 +793,7 @@ proptest! {
     /// Before the end of a span, the stream has already reported everything in that end: all
     /// attributes, events, links, name and status. This holds for exported and dropped spans.
     #[test]
-    fn starts_and_updates_together_are_what_the_end_says(steps in proptest::collection::vec(step(), 1..60)) {
+    fn starts_and_updates_together_equal_the_end(steps in proptest::collection::vec(step(), 1..60)) {
         let inside = Inside::with(|builder| builder.with_sampler(ByName));
         run(&inside, &steps);
         let events = inside.events();

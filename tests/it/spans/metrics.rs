@@ -112,7 +112,7 @@ fn ended_spans_and_the_queue_are_counted_by_the_conventions() {
 }
 
 #[test]
-fn a_store_that_refuses_spans_is_no_full_queue() {
+fn spans_that_the_store_refuses_are_not_counted_as_queue_full() {
     let (store, gate) = GatedStore::new(Retention::default());
     gate.before_append(|| {
         Err(Error::store(
@@ -170,7 +170,7 @@ fn spans_that_end_after_the_log_was_shut_down_came_too_late() {
 }
 
 #[test]
-fn a_log_that_ended_by_itself_is_no_full_queue() {
+fn spans_after_the_log_ended_by_itself_are_not_counted_as_queue_full() {
     let (store, gate) = GatedStore::new(Retention::default());
     let (live, meters, exporter) = metered(LiveSpans::builder().store(store));
     let provider = SdkTracerProvider::builder()

@@ -54,7 +54,7 @@ fn large() -> KeyValue {
 }
 
 #[test]
-fn every_span_on_the_stack_is_panicked_whatever_was_set_before() {
+fn every_span_on_the_stack_is_panicked_whatever_status_was_set_before() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     unwinding(|| {
@@ -85,7 +85,7 @@ fn every_span_on_the_stack_is_panicked_whatever_was_set_before() {
 }
 
 #[test]
-fn a_span_that_is_ended_by_a_destructor_of_the_stack_is_panicked() {
+fn a_span_that_a_destructor_ends_during_unwinding_is_panicked() {
     /// A guard that ends a span, as in some libraries.
     struct Guard(opentelemetry_sdk::trace::Span);
     impl Drop for Guard {
@@ -104,7 +104,7 @@ fn a_span_that_is_ended_by_a_destructor_of_the_stack_is_panicked() {
 }
 
 #[test]
-fn a_panic_that_is_caught_inside_a_span_is_none_of_its_end() {
+fn a_panic_that_is_caught_inside_a_span_does_not_make_the_span_panicked() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     tracer.in_span("tries", |_| {
@@ -120,7 +120,7 @@ fn a_panic_that_is_caught_inside_a_span_is_none_of_its_end() {
 }
 
 #[test]
-fn a_panic_that_is_resumed_ends_spans_as_any_other() {
+fn a_resumed_panic_ends_spans_as_panicked() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     let payload = unwinding(|| panic!("out of luck"));

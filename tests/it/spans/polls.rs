@@ -40,7 +40,7 @@ fn until_polls(watched: &Watched, polls: u64) -> Json {
 }
 
 #[test]
-fn a_span_says_how_often_it_was_polled_and_how_long_it_worked_and_waited() {
+fn a_span_shows_how_often_it_was_polled_and_how_long_it_worked_and_waited() {
     let watched = Watched::with_random_ids();
     let mut work = Box::pin(pending::<()>().live(context(&watched)));
     for _ in 0..3 {
@@ -61,7 +61,7 @@ fn a_span_says_how_often_it_was_polled_and_how_long_it_worked_and_waited() {
 }
 
 #[test]
-fn a_poll_that_blocks_its_thread_is_shown_while_it_does() {
+fn a_poll_is_shown_while_it_blocks_its_thread() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
     let (release, released) = mpsc::channel::<()>();
@@ -86,7 +86,7 @@ fn a_poll_that_blocks_its_thread_is_shown_while_it_does() {
 }
 
 #[test]
-fn a_future_that_is_ready_soon_makes_no_event_of_its_own() {
+fn a_future_that_is_ready_soon_adds_no_event_about_its_polls() {
     let watched = Watched::with_random_ids();
     let mut work = Box::pin(async {}.live(context(&watched)));
     assert!(poll_once(work.as_mut()).is_ready());

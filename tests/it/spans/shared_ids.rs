@@ -177,7 +177,7 @@ fn a_twin_that_starts_while_others_are_open_never_takes_their_end() {
 }
 
 #[test]
-fn a_large_twin_that_is_not_remembered_does_not_take_the_place_of_a_small_one() {
+fn a_large_twin_whose_start_is_not_remembered_does_not_replace_a_small_one() {
     for watched in both() {
         let cx = below(7, 5);
         let mut small = start(&watched, "small", 0, SpanKind::Internal, &cx);

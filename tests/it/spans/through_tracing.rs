@@ -156,7 +156,7 @@ fn a_request_from_elsewhere_has_a_remote_parent() {
 }
 
 #[test]
-fn what_follows_from_another_span_links_to_it() {
+fn a_span_that_follows_from_another_links_to_it() {
     let (watched, ()) = watched_with(|| {
         let one = info_span!("one");
         one.in_scope(|| {});

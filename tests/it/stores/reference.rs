@@ -31,7 +31,7 @@ pub(crate) enum Bug {
     SkipsAnEvent,
     /// The first event of a page occurs twice.
     GivesAnEventTwice,
-    /// `read_after(n)` begins with n.
+    /// `read_after(n)` begins with event n instead of the one after it.
     IncludesThePlace,
     /// A page has one event too many.
     OverfillsPages,
@@ -43,7 +43,7 @@ pub(crate) enum Bug {
     ForgetsKeylessEvents,
     /// Reads of several streams return one stream after the other.
     ReordersAcrossStreams,
-    /// Stream keys are compared without a trailing zero.
+    /// Stream keys are compared without a trailing zero byte.
     ConfusesKeys,
     CorruptsZero,
     Corrupts255,
@@ -72,13 +72,13 @@ pub(crate) enum Bug {
     ForgetsKeptStreamsAtOpening,
     OpenGlobalWithClosed,
     ListsStreamsOldestFirst,
-    /// Numbers restart when every event is gone.
+    /// Sequences start again at 1 when every event is gone.
     ReusesNumbers,
     /// A closed handle prevents others from writing until it is dropped.
     KeepsItsPlaceWhenClosed,
     ReusesEpochs,
     ForgetsLives,
-    /// Closed events are returned as abandoned, too.
+    /// Events that are closed already are returned as abandoned, too.
     AbandonsTooMuch,
     AbandonsAgain,
     /// A failed append keeps the first half of its batch.
@@ -99,7 +99,7 @@ pub(crate) enum Bug {
     /// An append of another handle does not end a wait.
     SleepsThroughAppends,
     WakesForEveryStream,
-    /// Sequences that the log skips are given to the next events.
+    /// The next events get the sequences that the log has skipped.
     ClosesRanks,
 }
 
@@ -119,7 +119,7 @@ struct Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Token {
     key: Option<StreamKey>,
-    /// The writer, for an event of every stream.
+    /// The writer, if the event belongs to every stream.
     writer: u64,
     number: u64,
 }

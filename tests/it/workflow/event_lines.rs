@@ -59,7 +59,7 @@ pub(crate) fn parent(events: &[Json], name: &str) -> String {
     })
 }
 
-/// Polls once, as an engine does in one turn.
+/// Polls the future once, as a workflow engine does.
 pub(crate) fn turn<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(noop_waker_ref()))
 }

@@ -1,6 +1,6 @@
-// @ts-check
-// Exports a trace for other tools: as a text tree for chats and issues, and as the JSON that Perfetto and Chrome open.
-// It may sort siblings of the trace in place, but changes nothing else of it. Must never touch the DOM or a clock.
+// @ts-check Exports a trace for other tools: as a text tree for chats and issues, and as the JSON that Perfetto and
+// Chrome open. It may sort siblings of the trace in place, but changes nothing else in the trace. Must never touch the
+// DOM or a clock.
 
 import { STATE } from "./columns.mjs";
 import { attributesOf, barEnd, childrenOf, kindOf, scopeOf, serviceOf, shownName, shownStateOf } from "./span.mjs";
@@ -84,8 +84,8 @@ function microseconds(milliseconds) {
 }
 
 /**
- * Returns the preferred lane if it is free or the spans that run in it end no earlier than this one. Otherwise
- * returns a free lane, which may be new.
+ * Returns the preferred lane if it is free, or if no span that runs in it ends before this span. Otherwise returns a
+ * free lane, which may be new.
  * @param {number[][]} lanes by lane, the ends of its running spans @param {number} preferred @param {number} start @param {number} end
  * @returns {number}
  */

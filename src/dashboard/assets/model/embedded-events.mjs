@@ -50,7 +50,7 @@ export class EmbeddedEvents {
 /** @param {any} end @param {any} start the start, which fills the fields that the end lacks @returns {any} */
 function completed(end, start) {
   const whole = { ...start, ...end, startTimestamp: start.timestamp };
-  // Most ends add no attributes to those of their starts.
+  // Most ends add no attributes to those of the span's start.
   whole.attributes = isEmpty(end.attributes) ? start.attributes : { ...start.attributes, ...end.attributes };
   return whole;
 }

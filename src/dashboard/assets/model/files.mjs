@@ -34,7 +34,7 @@ export class FileFeed {
     this.lag = null;
     /** When the last event was, in tree time; NaN before the first. */
     this.last = NaN;
-    /** When the file was made, empty if the file does not say. */
+    /** When the file was made; empty if the file does not contain that time. */
     this.made = "";
     /** @type {any[]} */
     this.past = [];
@@ -43,8 +43,8 @@ export class FileFeed {
   }
 
   /**
-   * The time up to which open spans are drawn: when the file was made, if it says so and that is later than
-   * the trace's last event; else at that event.
+   * The time up to which open spans are drawn: the time when the file was made, if the file contains it and it is later
+   * than the trace's last event; else the time of that event.
    * @returns {number} in tree time
    */
   get fixedNow() {
@@ -162,7 +162,7 @@ export class FileTraces {
   }
 }
 
-/** Up to this many processes are named; with more, the text has their number and names the first. */
+/** Up to this many processes are named. If there are more, the text has their number and names only the first. */
 const PROCESSES_NAMED = 2;
 
 /**

@@ -12,7 +12,7 @@ import { parseQuery } from "./search.mjs";
  * @property {string} name
  * @property {string} kind
  * @property {number} count
- * @property {string | null} since when the first of them ended
+ * @property {string | null} since when the first counted span ended
  * @property {number} perSecond
  * @property {{count: number, errors: number}[]} rate the oldest first
  * @property {number | null} p50
@@ -32,7 +32,7 @@ import { parseQuery } from "./search.mjs";
  * @typedef {"all" | "entry" | "slower" | "errors" | "running"} Kept
  */
 
-/** A smaller change of the median counts as none. */
+/** A smaller change of the median counts as no change. */
 export const TREND_MIN = 0.05;
 /** From this change on, an operation counts as slower. */
 export const TREND_SLOWER = 0.1;

@@ -12,7 +12,7 @@ import { shownState } from "./columns.mjs";
  * @property {string} key "" for text; an attribute's key begins with `@`
  * @property {string} value as returned by `fold`
  * @property {Operator | ""} operator "" for a search for contained text
- * @property {number} number the value as a number, in nanoseconds for `duration`; NaN if it is not one
+ * @property {number} number the value as a number, in nanoseconds for `duration`; NaN if the value is not a number
  * @typedef {{message: string, at: number, length: number}} Wrong a syntax error and its position
  * @typedef {{terms: Term[], wrong: Wrong | null}} Query
  * @typedef {"list" | "trace"} Subject whether traces or the spans of one trace are searched
@@ -76,8 +76,8 @@ function isAscii(text) {
 }
 
 /**
- * Returns a test whether a text contains the folded value. ASCII texts are matched by a regular expression without a
- * copy: nearly all texts are ASCII, and a trace may have a million of them.
+ * Returns a function that tells whether a text contains the folded value. ASCII texts are matched by a regular
+ * expression without a copy: nearly all texts are ASCII, and a trace may have a million of them.
  * @param {string} value folded
  * @returns {(text: string) => boolean}
  */

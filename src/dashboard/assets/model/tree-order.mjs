@@ -1,7 +1,6 @@
-// @ts-check
-// Reading order: parents before children, children by start, regardless of folding and groups. Finds the next span in
-// this order, and counts the spans before one. Must never touch the DOM or a clock, nor recurse. Of a trace, it changes only the order
-// of siblings.
+// @ts-check Reading order: parents before children, children by start, regardless of folding and groups. Finds the next
+// span in this order, and counts the spans before one. Must never touch the DOM or a clock, nor recurse. In a trace, it
+// changes only the order of siblings.
 
 import { FLAG, isBadState } from "./columns.mjs";
 import { sortChildren, sortedRoots } from "./tree.mjs";
@@ -92,7 +91,7 @@ export function countInSubtrees({ spans: { parent, count } }, marks) {
     if (parent[index] >= 0) left[parent[index]] += 1;
   }
   for (let leaf = 0; leaf < count; leaf += 1) {
-    // Climbs from each leaf while the counts of all children are added.
+    // Climbs from each leaf to parents whose children have all been added.
     for (let index = leaf; left[index] === 0; ) {
       left[index] = -1;
       const above = parent[index];
@@ -148,7 +147,7 @@ function previousInTree(spans, index) {
 
 /**
  * @param {import("./columns.mjs").SpanColumns} spans @param {number} index
- * @returns {number} the last span below it in reading order, or itself without children
+ * @returns {number} the last span below it in reading order, or the span itself if it has no children
  */
 function lastBelow(spans, index) {
   let last = index;

@@ -12,7 +12,7 @@ import { otherRuns } from "./earlier-runs.mjs";
  * @typedef {{phases: EarlierPhase[], asked: number}} Known
  */
 
-/** Larger runs are not loaded just to show phases. */
+/** Upper bound on the spans of a run. Larger runs are not loaded just to show phases. */
 const SPANS_MAX = 5_000;
 const KEPT_MS = 120_000;
 const NAMES_MAX = 50;

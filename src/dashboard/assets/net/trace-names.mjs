@@ -1,5 +1,5 @@
-// @ts-check
-// The names of the traces whose records are shown. A name is requested once its trace is drawn, many names at a time.
+// @ts-check The names of the traces whose log records are shown. A name is requested once its trace is drawn, many
+// names at a time.
 
 import { shortId } from "../model/ids.mjs";
 
@@ -7,7 +7,7 @@ import { shortId } from "../model/ids.mjs";
 const INTERVAL_MS = 500;
 /** Minimum time after a request that failed. */
 const PAUSE_MS = 5_000;
-/** Bounds on the names requested at once, and on those kept. */
+/** Bounds on the names requested at once, and on the names kept. */
 export const NAMES_ASKED_MAX = 50;
 const NAMES_MAX = 10_000;
 
@@ -64,7 +64,7 @@ export class TraceNames {
     if (this.known.size > NAMES_MAX) this.known.clear();
     for (const id of ids) {
       this.wanted.delete(id);
-      // A trace that is no longer kept has only its id.
+      // The server no longer has this trace, so its short id stands for its name.
       this.known.set(id, shortId(id));
     }
     for (const [id, name] of names) this.known.set(id, name);

@@ -1,6 +1,5 @@
-// @ts-check
-// Paints the waterfall's rows except their names: guides, fold marks, states, bars and their labels, on one canvas that
-// moves with the rows. Must never decide what a row is, nor define a colour.
+// @ts-check Paints the waterfall's rows except their names: guides, fold marks, states, bars and their labels, on one
+// canvas that moves with the rows. Must never decide which rows there are, nor define a colour.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
@@ -314,7 +313,7 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   const x = place.x + (inside ? mark : 0);
   const isStriped = state === STATE.waiting || state === STATE.lost;
   if (inside && (isStriped || isPale)) {
-    // Text on stripes, or across pale and full parts, would be illegible.
+    // The label gets a background, because text on stripes, or across pale and full parts, would be illegible.
     pen.fillStyle = by.panel;
     pen.fillRect(x - 3, y - 7, width + 6, 14);
   }

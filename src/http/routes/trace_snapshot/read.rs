@@ -165,7 +165,7 @@ pub(super) enum EventPage {
 impl TracePages<'_> {
     /// Returns the next page, or `None` at the end of the trace or after a failed read.
     pub(super) async fn next(&mut self) -> Option<EventPage> {
-        // If everything is in memory, nothing else lets other tasks run between two pages.
+        // If everything is in memory, only this call lets other tasks run between two pages.
         tokio::task::yield_now().await;
         let page = match &mut self.source {
             PageSource::Reader(_) => self.next_slice().await,
@@ -188,7 +188,7 @@ impl TracePages<'_> {
                 Some(ReadItem::Events(slice) | ReadItem::OpenGlobal(slice)) => {
                     return Some(EventPage::Slice(slice));
                 }
-                // A gap before the first event of the trace loses none of its events.
+                // A gap that ends before the first event of the trace contains no event of the trace.
                 Some(ReadItem::Gap(Gap::Evicted { to, lost, .. }))
                     if lost != Some(0) && to.sequence().get() >= first =>
                 {
@@ -259,7 +259,7 @@ impl TracePages<'_> {
         self.events
     }
 
-    /// Returns the loss of a pass that should have found this many events.
+    /// Returns the loss of a pass that should have found `events` events.
     pub(super) fn loss_of(&self, events: u64) -> Loss {
         match self.loss {
             Some(Loss::Unreadable) => Loss::Unreadable,
@@ -284,7 +284,7 @@ impl EventPage {
     }
 }
 
-/// One event of a trace, or one that belongs to every stream.
+/// An event of the trace, or an event that belongs to every stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceEvent<'a> {
     pub(super) sequence: u64,

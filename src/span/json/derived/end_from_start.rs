@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct StartLayout {
     pub(in crate::span::json) identity: Range<usize>,
-    /// Ends with the last attribute, before the closing brace.
+    /// The range ends with the last attribute, before the closing brace.
     pub(in crate::span::json) attributes: Range<usize>,
     pub(in crate::span::json) timestamp: Range<usize>,
     pub(in crate::span::json) traits: Range<usize>,
@@ -54,7 +54,7 @@ impl StartLayout {
 pub(crate) struct EndFromStart<'a> {
     pub(crate) started: &'a [u8],
     pub(crate) layout: &'a StartLayout,
-    /// `start`, `scope` and `scope_version` are set if the start did not have them exactly.
+    /// `start`, `scope` and `scope_version` are set only if the `started` event lacks the exact value.
     pub(crate) start: Option<Timestamp>,
     pub(crate) scope: Option<&'a str>,
     pub(crate) scope_version: Option<&'a str>,

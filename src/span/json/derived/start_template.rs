@@ -15,7 +15,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Redaction finds no secret in a text that has none of these bytes and no quote.
+/// Redaction can find a secret only in a text that has one of these bytes or a quote.
 pub(crate) const SECRET_HINT_BYTES: [u8; 2] = *b"=:";
 
 /// The value of an attribute that is a text or a number.

@@ -1,4 +1,4 @@
-//! The binary record of a log record. The host's thread writes it, the worker reads it.
+//! The binary form of a log record in the buffer. The host's thread writes it, the worker reads it.
 
 #[cfg(feature = "logs")]
 mod any_value;

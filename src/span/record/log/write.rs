@@ -16,7 +16,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The fields of a log record without body and attributes. An empty text and an id of zeros stand for a missing one.
+/// The fields of a log record without body and attributes. An empty text stands for a missing text, and an id of zeros
+/// for a missing id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogHead<'a> {
     pub(crate) source: u32,

@@ -92,8 +92,8 @@ pub(crate) fn parse_epochs(text: &str) -> Result<Vec<EpochStart>, StoreError> {
 }
 
 /// Reads an event. Returns it with the values that follow. Another program may have written the event, so an unreadable
-/// name, key or pin is left empty. An unreadable key also empties the name: the caller of the store treats an event
-/// without a name as damaged.
+/// name, key or pin is replaced by an empty one. An unreadable key also empties the name: the caller of the store
+/// treats an event without a name as damaged.
 pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_others_wrote_has_no_name() {
+    fn unreadable_fields_of_an_event_of_another_program_are_empty() {
         let read = |name: &[u8], key: &[u8], pin: &str| {
             let texts = [&b"7"[..], name, key, pin.as_bytes(), b"{}"];
             let values = texts.map(|text| Value::BulkString(text.to_vec()));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_form_is_refused() {
+    fn a_reply_of_unexpected_form_is_an_error() {
         for value in [
             Value::Okay,
             Value::Array(vec![]),

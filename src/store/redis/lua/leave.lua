@@ -1,4 +1,4 @@
--- The writer leaves. Another writer can take over its open events at once.
+-- Removes a writer that shuts down. Other writers can take over its open events immediately.
 
 local writer, now = ARGV[1], now_ms()
 if redis.call('EXISTS', pins_of(writer), claims_of(writer)) == 0 then

@@ -1,5 +1,5 @@
--- Applies retention, and returns pins that dead writers left open. A returned pin moves to the claims of the caller. If
--- the caller dies, another writer gets its claims together with its own pins.
+-- Applies retention, and returns pins (open events) that dead writers left open. A returned pin moves to the claims of
+-- the caller. If the caller dies, another writer gets its claims together with its own pins.
 --
 -- ARGV: 11 how long a writer is silent before it counts as dead (ms), 12 and 13 the bounds on returned events and
 -- bytes, 14 `again` if a reply was lost, so that the caller's own claims are returned once more, 15 the number of the

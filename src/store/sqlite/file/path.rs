@@ -35,7 +35,7 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
                 named = file.parent().unwrap_or(Path::new("/")).join(target);
             }
             Ok(found) if found.is_dir() => return Err(refused(path, "it is a directory")),
-            // Refused before it is opened: opening a named pipe would wait for its other end.
+            // Refused before it is opened: opening a named pipe would wait until another process opens it, too.
             Ok(found) if !found.is_file() => return Err(refused(path, "it is not a regular file")),
             Ok(_) => return Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(file),

@@ -1,5 +1,6 @@
 //! The log in Redis agrees with a naive model after every batch of random histories of two writers. The main case is a
-//! carried stream: retention has passed some of its events, but its key keeps them because the stream was open.
+//! carried stream: retention has passed some of its events, but the stream's own Redis key keeps them because the
+//! stream was open.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,8 +36,8 @@ struct Model {
     open: BTreeMap<(usize, u64), u64>,
     /// The first sequence of each stream since the log last had no event of it.
     begun: BTreeMap<usize, u64>,
-    /// The streams that were open when retention first passed one of their events, and that have always fitted into the
-    /// share.
+    /// The streams that were open when retention first passed one of their events. All of them together have always
+    /// fitted into the share of carried events.
     whole: BTreeSet<usize>,
 }
 
@@ -148,8 +149,8 @@ impl Model {
         self.check_whole(&all, max);
     }
 
-    /// Checks that every stream that has been open since its first event is whole, as long as all open streams together
-    /// fit into the share.
+    /// Checks that every stream that has been open since its first event has all its events, as long as all open
+    /// streams together fit into the share of carried events.
     fn check_whole(&mut self, all: &[StoredEvent], max: usize) {
         let open: Vec<usize> = (0..STREAMS.len())
             .filter(|stream| self.is_open(*stream))

@@ -22,7 +22,7 @@ const DURABLE: [&str; 6] = [
 ];
 
 #[test]
-fn a_batch_whose_answer_was_lost_is_kept_once() {
+fn a_batch_whose_answer_was_lost_is_stored_once() {
     let server = Server::start();
     let proxy = Proxy::start(server.port());
     let handle = Handle::open(&proxy.url());
@@ -56,7 +56,7 @@ fn a_batch_whose_answer_was_lost_is_kept_once() {
 }
 
 #[test]
-fn a_connection_that_was_closed_meanwhile_costs_no_error() {
+fn a_connection_that_was_closed_between_two_appends_causes_no_error() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);
@@ -65,7 +65,7 @@ fn a_connection_that_was_closed_meanwhile_costs_no_error() {
 }
 
 #[test]
-fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
+fn a_hung_server_fails_appends_in_time_and_retries_are_stored_once() {
     let server = Server::start();
     let timeout = Duration::from_millis(100);
     let handle = Handle::open_with(&server.url(), |builder| {
@@ -92,7 +92,7 @@ fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
 }
 
 #[test]
-fn a_slow_server_is_waited_for_and_one_that_is_too_slow_keeps_nothing_twice() {
+fn a_slow_server_is_waited_for_and_a_too_slow_server_stores_nothing_twice() {
     let server = Server::start();
     let proxy = Proxy::start(server.port());
     let timeout = Duration::from_millis(200);
@@ -111,7 +111,7 @@ fn a_slow_server_is_waited_for_and_one_that_is_too_slow_keeps_nothing_twice() {
 }
 
 #[test]
-fn a_server_that_died_and_has_its_data_goes_on_in_the_same_life() {
+fn a_server_that_restarts_with_its_data_continues_in_the_same_epoch() {
     let server = Server::start_with(&DURABLE);
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);
@@ -130,7 +130,7 @@ fn a_server_that_died_and_has_its_data_goes_on_in_the_same_life() {
 }
 
 #[test]
-fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
+fn a_full_server_refuses_whole_batches_and_accepts_them_when_it_has_room() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);
@@ -160,7 +160,7 @@ fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
 }
 
 #[test]
-fn a_replica_refuses_and_the_other_node_is_tried() {
+fn after_a_replica_refuses_an_append_the_other_node_is_tried() {
     let (first, second) = (Server::start(), Server::start());
     let second_port = second.port().to_string();
     let handle = Handle::open_with(&first.url(), |builder| builder.node(second.url()));
@@ -203,7 +203,7 @@ fn a_slot_that_moved_to_another_node_is_followed() {
 /// A closing store unregisters at a server that responds. It does not wait for a server that is
 /// known to be unreachable.
 #[test]
-fn a_store_whose_server_is_away_answers_and_closes_at_once() {
+fn a_store_with_an_unreachable_server_answers_and_closes_without_waiting() {
     const TIMEOUT: Duration = Duration::from_secs(3);
     let server = Server::start();
     let handle = Handle::open_with(&server.url(), |builder| {
@@ -232,7 +232,7 @@ fn a_store_whose_server_is_away_answers_and_closes_at_once() {
 }
 
 #[test]
-fn a_store_that_is_closed_is_no_living_writer_any_more() {
+fn a_closed_store_no_longer_counts_as_a_living_writer() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);

@@ -47,7 +47,7 @@ fn abandoned(tended: &RecoveredEvents) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn a_dead_writer_is_handed_to_one_living_once() {
+fn open_events_of_a_dead_writer_are_given_once_to_one_living_writer() {
     let server = Server::start();
     let (dying, one, two) = (open(&server), open(&server), open(&server));
     dying.append(&[
@@ -91,7 +91,7 @@ fn a_dead_writer_is_handed_to_one_living_once() {
 }
 
 #[test]
-fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
+fn a_claim_ends_with_its_claimer_unless_the_event_was_left_open_on_purpose() {
     let server = Server::start();
     let (dying, claimer, heir) = (open(&server), open(&server), open(&server));
     dying.append(&[
@@ -134,7 +134,7 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
 }
 
 #[test]
-fn a_writer_that_leaves_has_its_pins_handed_on_at_once() {
+fn pins_of_a_writer_that_leaves_are_given_to_others_immediately() {
     let server = Server::start();
     let (leaving, living) = (open(&server), open(&server));
     leaving.append(&[("a", Pinning::Open(7), b"open")]);
@@ -149,7 +149,7 @@ fn a_writer_that_leaves_has_its_pins_handed_on_at_once() {
 }
 
 #[test]
-fn a_paused_writer_gets_what_others_closed_back_once() {
+fn a_paused_writer_gets_back_once_the_events_that_others_closed() {
     let server = Server::start();
     let (paused, other) = (open(&server), open(&server));
     paused.append(&[
@@ -200,7 +200,7 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
 }
 
 #[test]
-fn a_writer_whose_heart_stood_still_finds_out_by_itself() {
+fn a_writer_whose_heartbeat_stopped_notices_it_by_itself() {
     let server = Server::start();
     let beating = Handle::open(&server.url());
     let other = open(&server);
@@ -216,7 +216,7 @@ fn a_writer_whose_heart_stood_still_finds_out_by_itself() {
 }
 
 #[test]
-fn what_redis_lost_is_opened_again() {
+fn open_events_that_redis_lost_are_opened_again() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[
@@ -251,7 +251,7 @@ fn what_redis_lost_is_opened_again() {
 }
 
 #[test]
-fn a_gone_process_is_described_as_long_as_its_events_are_there() {
+fn the_process_event_of_a_gone_process_stays_as_long_as_its_other_events() {
     let server = Server::start();
     let retention = livespan::Retention::default().events(5);
     let set_up = |builder: livespan::store::RedisEventStoreBuilder| {

@@ -47,7 +47,7 @@ async fn open_keeping(folder: &Folder, events: usize) -> App {
 }
 
 #[tokio::test]
-async fn a_trace_that_somebody_keeps_is_kept_after_a_restart() {
+async fn a_kept_trace_stays_kept_after_a_restart() {
     let folder = Folder::new();
     let app = open(&folder).await;
     put(&app.live, done(1, "kept", 1));
@@ -215,7 +215,7 @@ async fn a_trace_that_ended_after_more_events_than_are_read_at_once_is_listed_as
 }
 
 #[tokio::test]
-async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
+async fn after_a_restart_lists_traces_and_streams_show_earlier_events() {
     let folder = Folder::new();
     let app = open(&folder).await;
     put(&app.live, checkout(1));
@@ -256,7 +256,7 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
 }
 
 #[tokio::test]
-async fn updates_of_open_spans_are_there_after_a_restart() {
+async fn updates_of_open_spans_survive_a_restart() {
     let folder = Folder::new();
     let app = open(&folder).await;
     put(&app.live, [updates::started(1).durable()]);
@@ -337,7 +337,7 @@ async fn a_trace_that_memory_has_evicted_is_read_from_the_file() {
 }
 
 #[test]
-fn a_log_that_was_shut_down_is_whole_in_its_file_though_its_handles_live() {
+fn shutdown_writes_the_whole_log_to_its_file_while_handles_still_exist() {
     let folder = Folder::new();
     let live = LiveSpans::builder().store(folder.store()).build().unwrap();
     put(&live, checkout(1));
@@ -363,7 +363,7 @@ async fn the_status_has_the_limits_of_the_file_beside_those_of_memory() {
 }
 
 #[tokio::test]
-async fn the_live_list_says_where_history_goes_on() {
+async fn the_live_list_has_the_position_from_which_the_history_continues() {
     let folder = Folder::new();
     let store = WithTail(folder.store(), 4);
     let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
@@ -398,7 +398,7 @@ async fn the_live_list_says_where_history_goes_on() {
 }
 
 #[tokio::test]
-async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
+async fn spans_of_a_dead_process_are_lost_until_their_real_end_arrives() {
     let folder = Folder::new();
     let app = open(&folder).await;
     put(&app.live, [running(1, "job")]);
@@ -468,7 +468,7 @@ async fn a_second_process_that_only_reads_shows_what_the_first_one_writes() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_into_the_file_is_a_gap_of_one_on_every_route() {
+async fn an_event_damaged_by_another_program_is_a_gap_of_one_on_every_route() {
     let folder = Folder::new();
     let app = open(&folder).await;
     put(&app.live, checkout(1));
@@ -514,7 +514,7 @@ async fn what_somebody_else_wrote_into_the_file_is_a_gap_of_one_on_every_route()
 }
 
 #[test]
-fn a_file_is_given_back_at_shutdown_though_the_tracer_lives_on() {
+fn shutdown_releases_the_file_while_the_tracer_still_exists() {
     let folder = Folder::new();
     let live = LiveSpans::builder().store(folder.store()).build().unwrap();
     let provider = crate::http::app::provider(&live);

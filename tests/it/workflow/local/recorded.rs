@@ -121,7 +121,7 @@ fn recorded() -> Vec<(String, Json)> {
 }
 
 #[test]
-fn the_commands_of_the_originals_readme_show_the_tree_that_it_showed() {
+fn the_commands_in_the_readme_of_the_package_show_the_recorded_tree() {
     let live = LiveSpans::builder().build().unwrap();
     let engine = Engine::builder(&live).build("MyWorkflow", my_workflow);
     let (instance, events) = block_on(async {

@@ -338,7 +338,7 @@ async fn each_answer_has_the_status_the_type_and_the_headers_of_the_specificatio
 }
 
 #[tokio::test]
-async fn an_error_over_protobuf_is_a_status_of_rpc() {
+async fn an_error_over_protobuf_is_a_google_rpc_status() {
     let live = receiving();
     let answer = post_protobuf(&live, "/v1/traces", vec![0xff; 3]).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
@@ -356,7 +356,7 @@ async fn an_error_over_protobuf_is_a_status_of_rpc() {
 }
 
 #[tokio::test]
-async fn a_doubled_path_is_taken_with_a_warning() {
+async fn a_doubled_path_is_accepted_with_a_warning() {
     let live = receiving();
     let spans = json!([{"traceId": TRACE, "spanId": SPAN, "name": "a", "startTimeUnixNano": START, "endTimeUnixNano": START}]);
     let request = request_of("nodejs", &spans);
@@ -559,7 +559,7 @@ fn by_key(mut attributes: Value) -> Value {
 }
 
 #[tokio::test]
-async fn attributes_leave_as_otlp_with_the_types_with_which_they_came() {
+async fn attributes_are_exported_as_otlp_with_the_types_that_they_had_on_arrival() {
     let live = receiving();
     let named = |key: &str, value: Value| json!({"key": key, "value": value});
     let list = |values: &[Value]| json!({"arrayValue": {"values": values}});
