@@ -24,8 +24,7 @@ use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 const POLLS: u32 = 100;
 /// Number of counted bursts. The smallest of them is used.
 const BURSTS: u32 = 12;
-/// Upper bound on the instructions that the layer adds to a poll: the measured value plus 4 %. The
-/// target is 150.
+/// Upper bound on the instructions that the layer adds to a poll: the target of 150 plus 4 %.
 const ADDED_MAX: u64 = 156;
 
 /// A layer that does nothing.

@@ -72,7 +72,7 @@ impl SseEvent for Progress {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        // Cannot fail: numbers and fixed words always serialize, and a `Vec` accepts every write.
+        // This cannot fail: numbers and fixed words serialize without an error, and a `Vec` accepts every write.
         serde_json::to_writer(out, self).ok();
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     raw::{self, Feed},
 };
 
-/// Number of events between two flushes. It is low enough that none is dropped.
+/// Number of events between two flushes. It is low enough that no event is dropped.
 const BURST: usize = 20_000;
 /// Number of different events. They belong to traces of 50 events each.
 const EVENTS: u32 = 1_000;
@@ -134,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// Sends an event. `number` is its id on a raw hub.
+    /// Sends an event. `number` is the event's id on a raw hub.
     pub(crate) fn send(&self, number: u32, event: &SpanEvent) {
         match self {
             Self::Ours(served) => dispatch_one(served.live.target(), event),

@@ -1,5 +1,5 @@
-//! The environment of one check: stores to open, faults to inject, and the log of its steps. It depends on no check and
-//! no kind of store. Each check gets a context of its own.
+//! The environment of one check: stores to open, faults to inject, and the log of its steps. It does not depend on any
+//! check or on a kind of store. Each check gets a context of its own.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Returns the name, under which the check can be [run alone](crate::Suite::run_only) or
+    /// Returns the name by which the check can be [run alone](crate::Suite::run_only) or
     /// [skipped](crate::Suite::skip_check).
     pub fn name(&self) -> &'static str {
         self.name
@@ -89,7 +89,7 @@ pub(crate) struct Setup {
     pub(crate) follower: Option<Box<Open>>,
     pub(crate) inject: Option<Box<Inject>>,
     pub(crate) lifetime: Lifetime,
-    /// Whether the store evicts many events at once, and keeps more than its bounds until then.
+    /// Whether the store evicts events in groups, so that it may exceed its bounds between two evictions.
     pub(crate) evicts_in_lumps: bool,
     /// The skipped checks, each with its reason.
     pub(crate) skipped: Vec<(&'static str, &'static str)>,
@@ -123,9 +123,9 @@ pub(crate) struct CheckContext<'a> {
 }
 
 impl<'a> CheckContext<'a> {
-    /// The events that a store may keep beyond twice its bound if it evicts in lumps.
+    /// The number of events that a store may keep beyond twice its bound if it evicts in groups.
     const LUMP_EVENTS: usize = 256;
-    /// The bytes that a store may keep beyond twice its bound if it evicts in lumps.
+    /// The number of bytes that a store may keep beyond twice its bound if it evicts in groups.
     const LUMP_BYTES: usize = 64 * 1024;
 
     pub(crate) fn new(setup: &'a Setup, step_log: &'a StepLog) -> Self {

@@ -120,7 +120,7 @@ impl Model {
         self.events.get(&sequence)
     }
 
-    /// Returns the events in this range of numbers, as they were appended.
+    /// Returns the events in this range of sequences, as they were appended.
     pub(crate) fn events(&self, range: RangeInclusive<u64>, scope: &Scope) -> Vec<StoredEvent> {
         let (from, to) = range.into_inner();
         self.events

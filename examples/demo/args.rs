@@ -73,7 +73,8 @@ impl std::error::Error for UsageError {}
 ///
 /// # Errors
 ///
-/// Names an argument that is unknown or not UTF-8, or a flag that lacks its value or has an invalid one.
+/// Returns an error that names an argument that is unknown or not UTF-8, or a flag whose value is
+/// missing or invalid.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut address = DEFAULT_ADDRESS.to_owned();
     let mut requests_per_second = DEFAULT_RATE;

@@ -59,7 +59,7 @@ impl Store {
             .unwrap_or_default();
         let name = format!("livespan-demo-{}-{}", std::process::id(), now.as_nanos());
         let directory = std::env::temp_dir().join(name);
-        // Fails if the directory exists, because another program made it.
+        // Fails if the directory exists, because then it belongs to another program.
         std::fs::create_dir(&directory).map_err(StoreError::Directory)?;
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         Ok(Self {

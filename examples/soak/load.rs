@@ -21,7 +21,7 @@ use crate::{ledger::Ledger, random::Random};
 
 /// Interval at which spans are made.
 const TICK: Duration = Duration::from_millis(5);
-/// A load that was delayed for longer than this does not catch up, because that would be a burst.
+/// A load that was delayed for longer than this does not make the missed spans, because that would be a burst.
 const CATCH_UP: Duration = Duration::from_secs(2);
 const SPANS_OF_SMALL_TRACE: u64 = 5;
 const LONG_TRACES: usize = 24;
@@ -205,7 +205,7 @@ impl Load {
         for one in running.extract_if(.., |one| one.until <= now) {
             Self::end(one);
         }
-        // Started a few per second, so that they do not all end together.
+        // A few long traces start per second, so that they do not all end together.
         if running.len() < LONG_TRACES && tick.is_multiple_of(LONG_TICKS) {
             running.push(self.begin(moment, random));
             made += 1;
@@ -240,8 +240,7 @@ impl Load {
         }
     }
 
-    /// Sets the flag before the root ends. Readers therefore know the number of events before they
-    /// can see the last one.
+    /// Sets the flag before the root ends. So readers know the number of events before they can see the last event.
     fn end(mut one: Running) {
         one.trace.over.store(true, Ordering::Release);
         one.root.end();

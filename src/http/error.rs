@@ -1,5 +1,5 @@
-//! Errors of requests: the status of each cause, and the header that each of 401, 405 and 503 needs. It runs on the
-//! connection's task.
+//! Errors of requests: the status of each cause, and the header that each of 401, 405 and 503 needs. This code runs on
+//! the connection's task.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -36,7 +36,7 @@ impl HttpError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// Creates an error for a client that did not authenticate. With a valid token, it may be accepted.
+    /// Creates an error for a client that did not authenticate. The client may be accepted if it sends a valid token.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }

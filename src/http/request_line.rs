@@ -1,6 +1,6 @@
-//! Explains to a client that the first request's address is not percent-encoded. hyper would answer
-//! such a request with a bare status. This code only peeks at the bytes, so hyper can still read
-//! them. It runs on the connection's task.
+//! Explains to a client that the address of its first request is not percent-encoded. hyper would
+//! answer such a request with only a status. This code only peeks at the bytes, so hyper can still
+//! read them. It runs on the connection's task.
 
 use std::{
     future::poll_fn,

@@ -44,8 +44,8 @@ impl Linger {
     }
 
     /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. If a
-    /// stream is open already, it gets the end at shutdown, and this does not wait. Otherwise this waits for a first
-    /// stream, and then until no stream has been open for [`RETURN_TIME`].
+    /// stream is open already, it gets the end at shutdown, and this method does not wait. Otherwise it waits for a
+    /// first stream, and then until no stream has been open for [`RETURN_TIME`].
     pub(super) fn wait(self, live: &LiveSpans) {
         let streams = &live.shared.stream_limits;
         if streams.open_streams() > 0 {

@@ -60,7 +60,8 @@ pub trait SseEvent: Send + 'static {
 }
 
 /// How retention treats an event. The opening event of something that still runs is kept beyond retention, up to a
-/// bound of its own, until its closing event arrives. So is the newest event with its state, up to half of that bound.
+/// bound of its own, until its closing event arrives. The newest event with its state is kept for the same time, up to
+/// half of that bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pinning {
@@ -73,10 +74,10 @@ pub enum Pinning {
     Open(u64),
     /// Releases the opening event of this token, and its state.
     Close(u64),
-    /// Kept together with the opening event of this token, which is open. The event repeats what earlier events of the
-    /// stream told of the token, so a reader whose cursor is before them needs only this one. It is kept until an event
-    /// of the same stream closes the token, opens it again, or has a newer state. If the token is not open, or the event
-    /// belongs to every stream, it is retained like any other event.
+    /// Kept together with the opening event of this token, which is open. The event repeats the information about the
+    /// token from earlier events of the stream, so a reader whose cursor is before those events needs only this event.
+    /// It is kept until an event of the same stream closes the token, opens it again, or has a newer state. If the
+    /// token is not open, or the event belongs to every stream, it is retained like any other event.
     State(u64),
 }
 

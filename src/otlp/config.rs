@@ -77,8 +77,8 @@ impl OtlpReceiver {
     pub const STORE_TIMEOUT: Duration = Duration::from_secs(10);
     /// Upper bound on nested values: 60 levels. Deeper values are replaced by null.
     pub const VALUE_DEPTH_MAX: usize = 60;
-    /// Upper bound on the processes that are distinguished: 1,024. Further ones are combined into
-    /// one process per service name.
+    /// Upper bound on the processes that are distinguished: 1,024. Further processes are combined into one per service
+    /// name.
     pub const PROCESSES_MAX: usize = 1_024;
     /// Upper bound on the service names of such combined processes: 256. Spans and log records of
     /// further services are rejected.
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_no_header_can_carry_is_refused_and_none_is_printed() {
+    fn a_token_that_no_header_can_carry_is_refused_and_no_token_is_printed() {
         for wrong in ["", "a b", "a\nb", "sp\u{e4}ti"] {
             let error = OtlpReceiver::default().token(wrong).validated();
             assert!(error.unwrap_err().is_invalid(), "{wrong}");

@@ -1,4 +1,4 @@
-//! Requests and numbers for tests.
+//! Requests, pseudo-random numbers and damaged bodies for tests.
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -53,7 +53,7 @@ impl Numbers {
     }
 }
 
-/// Damages bodies.
+/// Makes random changes to bodies.
 pub(crate) struct Damage(Numbers);
 
 impl Damage {

@@ -18,15 +18,15 @@
 //! | log records with `partial.event` = `heartbeat` (partial-span processors of G-Research) | the spans in the body start or are updated |
 //! | an ended span that was never open | start and end at once, parents before children |
 //! | exactly the same span again | nothing: it was a retry |
-//! | an ended span again, with other content | the later one counts |
+//! | an ended span again, with other content | the later content counts |
 //! | exactly the same log records again | nothing: it was a retry; records without any time are stored again |
 //!
 //! The attributes `livespan.panicked` and `livespan.cancelled` (`true`) set the outcome of a span.
 //! `livespan.awaiting` (a text) sets its await point. They are not shown as attributes.
 //!
-//! A span is *lost* when its process has been silent for five times its usual interval between two
-//! reports of an open span, and for at least [`OtlpReceiver::SILENCE_MIN`]. If a process never
-//! sends an open span twice, its silence means nothing, and its spans stay open.
+//! A span is *lost* when its process has been silent for five times its usual interval between two reports of an open
+//! span, and for at least [`OtlpReceiver::SILENCE_MIN`]. If a process never sends an open span twice, its silence has
+//! no effect, and its spans stay open.
 
 pub(crate) mod budget;
 mod config;

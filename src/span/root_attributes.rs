@@ -63,8 +63,8 @@ const CONVENTIONAL: [&str; 37] = [
     "graphql.operation.name",
 ];
 
-/// First parts of keys whose values rarely distinguish roots. Of the keys that begin with one of them, only those in
-/// [`CONVENTIONAL`] are kept.
+/// First parts of keys whose values rarely distinguish roots. A key that begins with one of these parts is kept only if
+/// it is in [`CONVENTIONAL`].
 const COMMON_PARTS: [&str; 27] = [
     "client",
     "code",
@@ -270,7 +270,7 @@ impl RootAttributesBuilder {
         }
         let before = self.json.len();
         if before == 0 {
-            // Without this, the buffer would grow in several steps.
+            // Without this reservation, the buffer would be reallocated several times.
             self.json.reserve(USUAL_BYTES);
         }
         self.json.push(if before == 0 { b'{' } else { b',' });
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_the_whole_are_bounded() {
+    fn each_text_and_the_whole_object_are_bounded() {
         let long = "ä".repeat(TEXT_BYTES_MAX);
         let clipped = "ä".repeat(TEXT_BYTES_MAX / 2);
         assert_eq!(

@@ -126,8 +126,8 @@ pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
     serde_json::from_slice(payload).ok()
 }
 
-/// Returns a hash of the parent and the kind of an event's span. Open spans that share an id
-/// usually differ in one of the two. Different kinds never have the same hash.
+/// Returns a hash of the parent and the kind of an event's span. Open spans that share an id usually differ in one of
+/// the two. Spans of different kinds never have the same hash.
 #[cfg(feature = "http")]
 pub(crate) fn origin_of(payload: &[u8]) -> u8 {
     let mut parent = 0_u64;

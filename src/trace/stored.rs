@@ -58,9 +58,9 @@ impl StoredTrace {
             .apply(&change, sequence);
     }
 
-    /// Treats spans as ended that were open before a part of the trace was left out, and still are.
-    /// In a log with one writer, only durable spans are running in a trace that is not in the
-    /// index. In a shared log, the spans count as ended if the root has ended.
+    /// Treats spans as ended that were open before the part of the trace that was left out, and are still open after
+    /// it. In a log with one writer, only durable spans are running in a trace that is not in the index. In a shared
+    /// log, the spans count as ended if the root has ended.
     fn assume_ended(&mut self, mut open: Vec<[u8; 8]>, is_shared: bool) {
         open.retain(|span| !self.durable.contains(span));
         if let Some(trace) = &mut self.trace
@@ -234,7 +234,7 @@ impl Streams {
     }
 }
 
-/// Looks up these traces in the store. Returns those that begin before an event, newest first.
+/// Looks up these traces in the store. Returns the traces that begin before an event, newest first.
 async fn locate(
     log: &Log,
     traces: impl Iterator<Item = TraceId>,
@@ -345,7 +345,7 @@ fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
     event.key == Some(key)
 }
 
-/// Merges both pages and keeps the newest traces. The next page begins with the others.
+/// Merges both pages and keeps the newest traces. The traces that are left over are on the next page.
 fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
     // A page that has a next page lacks traces beyond its own end, so the merged page must end
     // there, too.

@@ -1,5 +1,5 @@
-//! The bytes of SSE: lines and frames (WHATWG HTML, section 9.2). It searches a payload for line breaks, but never
-//! interprets it. Pure; the worker thread and the readers' tasks call it.
+//! The bytes of SSE: lines and frames (WHATWG HTML, section 9.2). This code searches a payload for line breaks, but
+//! never interprets the payload. Pure; the worker thread and the readers' tasks call it.
 
 use memchr::memchr2;
 

@@ -112,7 +112,7 @@ fn a_deadlock_names_both_tasks_and_both_locks() {
 }
 
 #[test]
-fn a_lost_wake_up_names_what_is_waited_for() {
+fn a_task_with_a_lost_wake_up_is_named_with_its_await_point() {
     let hanging = HangingProgram::start("lost-wake-up");
     assert_eq!(
         hanging.running(&["end of the writer\" for"]),
@@ -179,7 +179,7 @@ fn a_terminal_gets_the_same_report_as_an_agent() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_prints_what_is_open_and_the_program_goes_on() {
+fn a_signal_prints_the_open_spans_and_the_program_continues() {
     let mut hanging = HangingProgram::start("lost-wake-up");
     hanging.running(&["end of the writer\" for"]);
     let mut errors = BufReader::new(hanging.child.stderr.take().unwrap());

@@ -55,8 +55,8 @@ test("a failure stays until the next attempt, which then runs the callbacks", as
   assert.deepEqual([loads.length, onDemand.state, got], [1, "failed", []]);
   onDemand.again();
   onDemand.again();
-  // Each attempt has a number. The page makes a different address from it, because a browser does
-  // not load a failed module address again.
+  // Each attempt has a number. The page adds it to the module's address, because a browser does not load an address
+  // again that has failed.
   assert.deepEqual([loads.map((/** @type {any} */ { attempt }) => attempt), onDemand.state], [[0, 1], "loading"]);
   loads[1].resolve("views");
   await settled();

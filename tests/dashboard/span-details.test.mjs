@@ -41,8 +41,7 @@ test("a search made from an attribute finds its span, whatever the value", () =>
     reduceTrace(trace, ended("b", null, 0, 1, { name: "m", attributes: { other: 1 } }));
     const query = termFor(key, value);
     assert.equal(parseQuery(query, "trace").wrong, null, query);
-    // A search cannot contain the quotes of a value, and the rest of the value does not suffice to
-    // find it.
+    // A search cannot contain the quotes of a value, and the value is not found without them.
     if (String(value).includes('"')) continue;
     assert.deepEqual([...new TraceSearch().update(trace, query, 0)?.bits.subarray(0, 2) ?? []], [1, 0], query);
   }

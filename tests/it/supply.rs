@@ -1,6 +1,6 @@
-//! Checks that the dependencies of livespan are those that `deny.toml` allows and the guide names.
-//! It runs cargo offline, and does not need `cargo deny`. It covers Linux; `cargo deny` checks
-//! licences and versions for other platforms.
+//! Checks that `deny.toml` allows all dependencies of livespan, and that the guide counts them correctly. It runs cargo
+//! offline, and does not need `cargo deny`. It covers Linux; `cargo deny` checks licences and versions for other
+//! platforms.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ fn licences_are_those_that_the_policy_allows() {
 }
 
 #[test]
-fn versions_beside_each_other_are_those_that_the_policy_skips() {
+fn only_crates_that_the_policy_skips_have_several_versions() {
     let skipped = policy("bans", "skip");
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in shipped() {
@@ -48,7 +48,7 @@ fn versions_beside_each_other_are_those_that_the_policy_skips() {
 }
 
 #[test]
-fn nothing_that_the_policy_bans_is_locked_for_any_platform() {
+fn no_package_that_the_policy_bans_is_locked_for_any_platform() {
     let banned = policy("bans", "deny");
     assert!(banned.contains("openssl-sys"));
     let found: Vec<_> = locked()
@@ -59,7 +59,7 @@ fn nothing_that_the_policy_bans_is_locked_for_any_platform() {
 }
 
 #[test]
-fn everything_locked_comes_from_a_registry_of_the_policy() {
+fn every_locked_package_comes_from_a_registry_of_the_policy() {
     let registries: BTreeSet<String> = policy("sources", "allow-registry")
         .iter()
         .map(|address| format!("registry+{address}"))
@@ -217,7 +217,7 @@ fn locked() -> Vec<(String, String, String)> {
     entries
 }
 
-/// Returns the features of the manifest that users choose, without those that only name a dependency.
+/// Returns the features of the manifest that users choose, without the features that only name a dependency.
 fn features() -> Vec<String> {
     let manifest = read("Cargo.toml");
     let names = section(&manifest, "[features]")
@@ -248,7 +248,7 @@ type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 fn any_of(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
     let mut answer = all_of(allowed, words);
     while words.next_if_eq(&"OR").is_some() {
-        // Always parsed, so that the rest of the expression is parsed, too.
+        // Parsed even if the result is known already, so that the rest of the expression is parsed, too.
         let other = all_of(allowed, words);
         answer |= other;
     }
@@ -268,7 +268,7 @@ fn one(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
     match words.next() {
         Some("(") => {
             let answer = any_of(allowed, words);
-            // Always consumed, so that the rest of the expression is parsed, too.
+            // Consumed even if the result is known already, so that the rest of the expression is parsed, too.
             let closed = words.next() == Some(")");
             answer && closed
         }

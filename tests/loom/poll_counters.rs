@@ -8,7 +8,7 @@ use crate::{
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
-/// The clock when the model begins. No poll of the model lasts that long.
+/// The time on the clock when the model begins. All polls of the model are shorter than this.
 const BEGIN: u64 = 1000;
 
 pub(crate) fn no_poll_counts_more_time_than_it_took() {

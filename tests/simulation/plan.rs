@@ -12,9 +12,9 @@ use crate::{
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
-/// Longer than all sleeps of a history whose store works, and shorter than the log sleeps without a
-/// wake-up. It cannot be used with a shared store, because the log reads such a store every second,
-/// which hides a missing wake-up.
+/// Longer than all sleeps of a history whose store works, and shorter than the time that the log
+/// sleeps if a wake-up is missing. It cannot be used with a shared store, because the log reads
+/// such a store every second, which hides a missing wake-up.
 const SHORT: Duration = Duration::from_secs(3);
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 

@@ -41,7 +41,7 @@ fn is_set(name: &str) -> bool {
 pub(super) fn variables(page: &Page, options: &RunOptions) -> Vec<(String, String)> {
     let mut all = suggested(page, options.name.as_deref());
     all.retain(|(name, _)| !is_set(name));
-    // These belong to this run, even inside another run.
+    // These values belong to this run, even if it was started inside another run.
     all.push(("LIVESPAN_JOIN".to_owned(), page.invitation.url.clone()));
     all.push((
         "LIVESPAN_JOIN_TOKEN".to_owned(),

@@ -84,7 +84,8 @@ pub(super) fn named(span: SpanFields<'_>) -> SpanFields<'_> {
     }
 }
 
-/// Returns whether the start was written with a template; asserts that its bytes equal those without one.
+/// Returns whether the start was written with a template. Asserts that its bytes equal the bytes that are written
+/// without a template.
 pub(super) fn written_from_template(
     cache: &mut TemplateCache,
     redaction: &Redaction,

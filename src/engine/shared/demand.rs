@@ -1,6 +1,6 @@
-//! Demand: the events of a shared store that this process needs. While a reader here reads everything, all events are
-//! needed; otherwise only the streams that are read here. Readers and the follower threads call it. It does no I/O and
-//! starts no thread.
+//! Demand: the events of a shared store that this process needs. While a reader in this process reads everything, all
+//! events are needed. Otherwise only the streams that this process reads are needed. Readers and the follower threads
+//! call it. It does no I/O and starts no thread.
 
 use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) struct Demand {
 struct DemandState {
     /// Number of readers of everything.
     all: usize,
-    /// Whether this process has read all events that the store had when the first reader of everything came.
+    /// Whether this process has read all events that the store had when the first reader of everything started.
     has_caught_up: bool,
     /// The streams that are read here, with the number of their readers and the position up to which each has been
     /// read.
@@ -47,7 +47,7 @@ impl Demand {
         state.has_caught_up &= state.all > 0;
     }
 
-    /// Records that this process has read all events that the store had when the first reader of everything came.
+    /// Records that this process has read all events that the store had when the first reader of everything started.
     pub(crate) fn note_caught_up(&self) {
         let mut state = lock(&self.state);
         state.has_caught_up = state.all > 0;

@@ -63,7 +63,7 @@ pub(crate) enum PushError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ack {
     Stored(EventId),
-    /// The log keeps an equal event already, so it left this one out.
+    /// The log has an equal event already, so this event was left out.
     Duplicate,
 }
 

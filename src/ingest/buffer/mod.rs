@@ -1,10 +1,10 @@
 //! The bounded buffer between the host's threads and the worker: the hot path of every span.
 //!
 //! Records are stored as bytes in a few [`shard`]s and numbered by one counter. A [`push`] holds one uncontended lock
-//! for the time of a copy. It never waits and never allocates. It wakes the worker only if the worker sleeps until a
-//! record with this number, or if the shard is more than half full ([`wake`]). If the thread's own shard is busy or
-//! full, the push tries the others ([`probe`]). If none has space, the record is dropped and counted ([`overflow`]).
-//! The worker swaps all shards for empty ones ([`drain`]). A caller may wait until everything before its call is stored
+//! for the time of a copy. It never waits and never allocates. It wakes the worker only if the worker sleeps until this
+//! number is reached, or if the shard is more than half full ([`wake`]). If the thread's own shard is busy or full, the
+//! push tries the others ([`probe`]). If none has space, the record is dropped and counted ([`overflow`]). The worker
+//! swaps all shards for empty ones ([`drain`]). A caller may wait until everything before its call is stored
 //! ([`flush`]), or for the id of its own event ([`acks`]).
 //!
 //! All atomic read-modify-writes (shard lock, number) happen before the copy. A read-modify-write after it would drain

@@ -1,6 +1,6 @@
-//! Tracks the operations that open spans wait for. Several futures of one span may wait at once: viewers get the one
-//! that has waited longest. The host's tasks run this code; a lock is held only while a short list changes and the
-//! change is noted.
+//! Tracks the operations that open spans wait for. Several futures of one span may wait at the same time. Viewers get
+//! only the operation whose future has waited longest. The host's tasks run this code; a lock is held only while a
+//! short list changes and the change is noted.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Upper bound on the tracked waiting futures of one span. Further ones are not shown.
+/// Upper bound on the tracked waiting futures of one span. Further futures are not shown.
 const AWAITS_PER_SPAN_MAX: usize = 64;
 
 /// The waiting futures by span. Each entry has a waiting future of the program, so the number of such futures bounds

@@ -113,7 +113,7 @@ pub(super) fn micros(json: &Json, path: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-/// Returns OTLP's number of a span kind by its name. Any other value is internal.
+/// Returns OTLP's number for the name of a span kind. Any other value counts as `INTERNAL`.
 pub(super) fn kind(json: &Json) -> i32 {
     match text(json).to_ascii_uppercase().as_str() {
         "SERVER" => 2,
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_get_their_zeros_back_and_anything_else_is_none() {
+    fn ids_get_their_leading_zeros_back_and_other_texts_are_invalid() {
         assert_eq!(id(&json!("1"), 8), [0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(id(&json!("00F067aa0ba902b7"), 8).len(), 8);
         assert_eq!(id(&json!(""), 8), Vec::<u8>::new());

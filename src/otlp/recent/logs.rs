@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn each_stored_event_stands_for_one_record() {
+    fn each_stored_event_marks_only_one_record_as_repeated() {
         let mut logs = RecentLogs::new(100);
         let event = |body: &str| Some(format!(r#"{{"type":"log","body":"{body}"}}"#).into_bytes());
         for body in ["a", "a", "b"] {

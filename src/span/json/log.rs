@@ -1,5 +1,5 @@
-//! Writes `log` events. Pure: no clock, no I/O. The worker thread calls it; for log records that an app dispatches
-//! itself or imports from a file, the app's own thread does.
+//! Writes `log` events. Pure: no clock, no I/O. The worker thread calls it, or the app's own thread
+//! for log records that the app dispatches itself or imports from a file.
 
 use crate::{
     span::{

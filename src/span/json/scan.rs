@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_ends_the_search() {
+    fn text_that_is_not_json_ends_the_search() {
         for broken in [
             "",
             "{",

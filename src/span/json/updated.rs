@@ -1,6 +1,6 @@
 //! Writes `updated` events, with the fields of an open span that changed since the span's last event and no others.
-//! Pure; the worker thread calls it. For events that an app dispatches itself or imports from a file, the app's own
-//! thread does.
+//! Pure. The worker thread calls it, or the app's own thread for events that the app dispatches itself or imports from
+//! a file.
 
 use std::borrow::Cow;
 

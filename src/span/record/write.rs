@@ -120,7 +120,7 @@ pub(crate) struct HandedStartRecord<'a> {
     pub(crate) start: Timestamp,
     /// The bits of its [`WrittenScope`], or 0.
     pub(crate) has: u8,
-    /// The bytes of its [`WrittenScope`], then those that [`write_start_input`] wrote.
+    /// The bytes of its [`WrittenScope`], then the bytes that [`write_start_input`] wrote.
     pub(crate) bytes: &'a [u8],
     /// The number of the scope's bytes.
     pub(crate) scope_size: usize,

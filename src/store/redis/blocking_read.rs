@@ -1,7 +1,7 @@
 //! Waits in Redis for the events that other processes append.
 //!
-//! A wait is an `XREAD` on a connection of its own. It only reports that there are events; these are then read as
-//! pages. A wait blocks its follower thread in slices, so that a dead connection is noticed.
+//! A wait is an `XREAD` on a connection of its own. It only reports that there are events, which are then read in
+//! pages. A wait blocks its follower thread for short slices of time, so that a dead connection is noticed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,8 @@ use crate::{
 
 /// Longest time of a single `XREAD`.
 const SLICE: Duration = Duration::from_secs(2);
-/// Longest time of a single `XREAD` if the Redis user may not call `CLIENT ID`: no other thread can then interrupt it.
+/// Longest time of a single `XREAD` if the Redis user may not call `CLIENT ID`. Then no other thread can interrupt the
+/// `XREAD`.
 const SLICE_WITHOUT_UNBLOCK: Duration = Duration::from_millis(200);
 /// Interval of `CLIENT UNBLOCK` calls while the wait has not begun in Redis.
 const UNBLOCK_RETRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -193,7 +194,8 @@ impl BlockingReader {
         }
     }
 
-    /// Waits for an event after one of these cursors. Returns the newest sequence of each stream that has one.
+    /// Waits for an event after one of these cursors. Returns the newest sequence of each stream that has such an
+    /// event.
     pub(crate) fn streams(
         &self,
         known: &KnownState,

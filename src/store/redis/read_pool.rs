@@ -36,7 +36,7 @@ pub(crate) struct ReadQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     queue: VecDeque<Job>,
-    /// Waiters for the result of a query that no thread has sent yet.
+    /// Waiters for the result of a query that no thread has sent to Redis yet.
     waiting: HashMap<Query, Vec<oneshot::Sender<SharedResult>>>,
     /// Waiters that joined while the query was running. The result may be older than the events that they already know
     /// of, so the query is sent once more for all of them.
@@ -124,7 +124,7 @@ impl ReadQueue {
             let answer = catch_panic(|| read(&query)).unwrap_or_else(|| Err(panicked()));
             let answer = answer.map(Arc::new);
             for waiter in waiters {
-                // A waker is foreign code.
+                // Sending wakes the waiter, and a waker is foreign code that may panic.
                 catch_panic(|| drop(waiter.send(answer.clone())));
             }
         }
@@ -186,7 +186,7 @@ mod tests {
     use crate::{store::PageLimit, store::redis::queries::QueryKind, wire::id::Sequence};
 
     #[test]
-    fn a_query_that_panics_is_an_error_and_can_be_asked_again() {
+    fn a_query_that_panics_returns_an_error_and_can_be_sent_again() {
         let queue = ReadQueue::default();
         let query = Query::new(QueryKind::Head, Sequence::START, PageLimit::default());
         let mut waiting = queue.query(query.clone());

@@ -100,7 +100,7 @@ impl LogBounds {
     }
 }
 
-/// A connection that reads, with its cache of stream keys.
+/// A connection for reads, with its cache of stream keys.
 #[derive(Debug)]
 pub(crate) struct ReadConnection {
     pub(crate) connection: Connection,
@@ -199,7 +199,7 @@ fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 /// Opens the connection of a thread.
 type Connect = Arc<dyn Fn() -> Result<ReadConnection, Error> + Send + Sync>;
 
-/// The connection of one thread. `None` after it was closed.
+/// The connection of one thread. `None` while the connection is closed.
 type Slot = Mutex<Option<ReadConnection>>;
 
 type Request = Box<dyn FnOnce(&mut Option<ReadConnection>, &Connect) + Send>;
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use crate::util::block_on::block_on;
 
-    /// Returns a connection to a database in memory. `_data` is another file that exists.
+    /// Returns a connection to a database in memory. Its `_data` is an unrelated existing file.
     fn connection() -> ReadConnection {
         let connection = Connection::open_in_memory().unwrap();
         connection
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_panics_is_its_callers_error_and_ends_no_thread() {
+    fn a_query_that_panics_is_an_error_for_its_caller_and_ends_no_thread() {
         let path = Path::new("events.db");
         let pool = ReadPool::start(path, || Ok(connection())).unwrap();
         for _ in 0..=READ_THREADS {

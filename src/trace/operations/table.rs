@@ -36,12 +36,12 @@ pub(crate) struct Operations {
     /// The clock hand: the slot that is examined next when a new name needs one.
     hand: usize,
     recent: Recent,
-    /// Ended spans of names that are not in the table.
+    /// Number of ended spans whose names are not in the table.
     forgotten: u64,
 }
 
-/// The slots of recently used operations, by the address of the name. Names are interned, so most
-/// spans find their slot here without comparing texts.
+/// The slots of recently used operations, found by the memory address of the name. Names are
+/// interned, so most spans find their slot here without comparing texts.
 #[derive(Debug, Default)]
 struct Recent(Vec<Option<Found>>);
 
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn names_beyond_the_bound_take_the_place_of_those_that_do_not_come_again() {
+    fn names_beyond_the_bound_replace_those_that_are_not_used_again() {
         const ROUNDS: usize = 3 * Operations::OPERATIONS_MAX;
         let mut operations = Operations::default();
         let (service, usual): (Arc<str>, Arc<str>) = ("shop".into(), "usual".into());
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_forgotten_is_not_counted_as_the_one_in_its_place() {
+    fn a_forgotten_name_is_not_counted_as_the_name_that_now_has_its_slot() {
         let mut operations = Operations::default();
         let (service, first): (Arc<str>, Arc<str>) = ("shop".into(), "first".into());
         record(&mut operations, &service, &first);

@@ -73,8 +73,8 @@ pub(crate) struct Trace {
     /// Ended spans that failed, panicked or were lost. [`errors`](Self::errors) also counts open
     /// spans.
     ended_errors: u64,
-    /// The earliest start time of its spans. For an ended span, the start time in its end event
-    /// counts; for an open span, that in its start event.
+    /// The earliest start time of its spans. For an ended span, the start time in its end event counts; for an open
+    /// span, the time of its start event.
     pub(super) start: Option<Timestamp>,
     /// The earliest start of the ended spans, whose start times are final.
     ended_start: Option<Timestamp>,
@@ -267,8 +267,8 @@ impl Trace {
         self.ended_errors + extras.map_or(0, |extras| extras.inside.failing())
     }
 
-    /// Returns the progress of the root, even after its end, or else of the open span that last
-    /// reported any.
+    /// Returns the progress of the root, even after its end. If the root has none, returns the progress of the open
+    /// span that reported progress last.
     pub(crate) fn progress(&self) -> Option<&SpanProgress> {
         let inside = &self.extras.as_ref()?.inside;
         inside.shown_progress(self.root_id(), |span| self.open.contains(span))
@@ -322,7 +322,7 @@ impl Trace {
     }
 
     /// Applies the start time that a span's end reports. It replaces the time that the span's start reported. Usually
-    /// it is not later, so the earliest start of the trace can only become earlier.
+    /// the new time is not later, so the earliest start of the trace can only become earlier.
     fn set_final_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
         self.ended_start = Some(earlier(self.ended_start, start));
         self.start = match (self.start, opened) {
@@ -382,7 +382,8 @@ impl Trace {
             if rank != root.rank {
                 rank > root.rank
             } else if root.parent == Some(span_id) {
-                // The root's parent has now been seen. In a cycle of parents, the one that started first stays.
+                // The root's parent has now been seen. In a cycle of parents, the span that started first stays the
+                // root.
                 start.start_time < root.start || !self.is_below(start.parent, root.span_id)
             } else {
                 start.start_time < root.start && !self.is_known(start.parent)

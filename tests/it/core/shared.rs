@@ -43,7 +43,7 @@ struct Server {
     waits_for_all: AtomicU64,
     /// The number of further reads of single streams that fail.
     failing_pages: AtomicU64,
-    /// The next appends. Each waits for its receiver; the flag is whether it is then refused.
+    /// The next appends. Each append waits for its receiver; the flag says whether the append is then refused.
     slow_appends: Mutex<VecDeque<(mpsc::Receiver<()>, bool)>>,
 }
 
@@ -385,7 +385,7 @@ fn readers_of_every_process_get_all_events_in_one_order() {
 }
 
 #[test]
-fn an_id_of_one_log_resumes_on_every_other_at_every_place() {
+fn a_reader_resumes_on_every_log_with_any_event_id_of_another_log() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     in_turn([&one, &two], 1, 130);
@@ -418,7 +418,7 @@ fn all_streams_are_followed_only_while_a_reader_reads_all() {
 }
 
 #[test]
-fn a_reader_that_begins_live_gets_what_others_append_from_then_on() {
+fn a_reader_that_begins_at_the_head_gets_later_events_of_other_logs() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     in_turn([&two, &two], 1, 10);
@@ -570,7 +570,7 @@ fn numbered(numbers: std::ops::RangeInclusive<u64>) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn a_batch_whose_append_is_late_is_stored_once_and_later_ones_get_their_own_numbers() {
+fn a_batch_whose_append_is_late_is_stored_once_and_later_batches_get_their_own_sequences() {
     let server = Arc::new(Server::default());
     let target = server.open_with_timeout();
     let mut all = Connection::open(&target, Subscribe::all());

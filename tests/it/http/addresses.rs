@@ -131,7 +131,7 @@ async fn a_filter_means_the_same_however_it_is_encoded() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_encoded_gets_an_answer_that_says_so() {
+async fn an_address_that_is_not_encoded_gets_an_answer_that_explains_the_error() {
     let app = App::start().await;
     let request = |target: &str| {
         format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")

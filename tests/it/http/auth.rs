@@ -108,7 +108,7 @@ async fn nothing_is_read_without_the_token() {
 }
 
 #[tokio::test]
-async fn wrong_proofs_are_counted_and_missing_ones_are_not() {
+async fn wrong_credentials_are_counted_and_missing_ones_are_not() {
     let live = secured(Auth::token("hush"));
     let link = live.login_link("/").unwrap();
     let cookie = cookie_of(&ask(&live, &link, &[]).await);
@@ -137,7 +137,7 @@ async fn wrong_proofs_are_counted_and_missing_ones_are_not() {
 }
 
 #[tokio::test]
-async fn the_token_in_an_address_is_no_token() {
+async fn a_token_in_the_address_is_ignored() {
     let live = secured(Auth::token("hush"));
     for query in [
         "token=hush",
@@ -170,7 +170,7 @@ fn a_token_that_cannot_work_is_refused_when_the_log_is_built() {
 }
 
 #[tokio::test]
-async fn a_one_time_link_signs_one_browser_in_for_good() {
+async fn a_one_time_link_signs_one_browser_in_and_restarts_keep_it_signed_in() {
     let live = secured(Auth::token("hush"));
     let link = live.login_link("/").unwrap();
     assert_eq!(link.len(), "/?login=".len() + 32);
@@ -286,7 +286,7 @@ async fn a_browser_that_is_not_signed_in_gets_a_form_for_the_token() {
 }
 
 #[tokio::test]
-async fn behind_tls_the_cookie_stays_there() {
+async fn behind_tls_the_cookie_is_sent_only_over_tls() {
     let live = secured(Auth::token("hush"));
     let link = live.login_link("/").unwrap();
     let response = ask(&live, &link, &[("x-forwarded-proto", "https")]).await;
@@ -357,7 +357,7 @@ async fn ended(mut stream: Stream) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_that_waits_decides_too_and_one_that_never_answers_refuses() {
+async fn a_slow_rule_decides_too_and_a_rule_that_never_answers_refuses() {
     let auth = Auth::check_async(async |request| {
         match request
             .headers
@@ -391,7 +391,7 @@ async fn a_rule_that_waits_decides_too_and_one_that_never_answers_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_when_the_app_takes_its_permission_back() {
+async fn a_stream_ends_when_the_app_withdraws_its_permission() {
     let allowed = Arc::new(AtomicBool::new(true));
     let asked = Arc::new(AtomicUsize::new(0));
     let auth = {
@@ -458,7 +458,7 @@ async fn a_rule_that_stops_answering_ends_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_may_read_less_than_before_starts_anew() {
+async fn a_stream_ends_when_its_reader_may_read_less_than_before() {
     let asked = Arc::new(AtomicUsize::new(0));
     let live = secured(Auth::check(move |_request| {
         match asked.fetch_add(1, Ordering::Relaxed) {
@@ -541,7 +541,7 @@ async fn a_ticket_that_ends_while_its_stream_runs_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_ticket_is_good_where_nothing_else_is_and_under_any_name() {
+async fn a_ticket_works_without_access_control_and_under_any_host_name() {
     // Without access control, only loopback names are answered. A ticket works under any name,
     // because DNS rebinding does not give an attacker a ticket.
     let live = log();
@@ -555,7 +555,7 @@ async fn a_ticket_is_good_where_nothing_else_is_and_under_any_name() {
 }
 
 #[tokio::test]
-async fn a_workflows_stream_takes_the_ticket_of_its_trace() {
+async fn a_workflows_stream_accepts_the_ticket_of_its_trace() {
     let live = secured(Auth::token("hush"));
     let flows = livespan::workflow::Workflows::new(&live).namespace("orders");
     let of = flows.trace_id("order 7");
@@ -567,7 +567,7 @@ async fn a_workflows_stream_takes_the_ticket_of_its_trace() {
 }
 
 #[tokio::test]
-async fn a_ticket_key_that_is_shared_is_good_on_all_and_a_short_one_on_none() {
+async fn processes_that_share_a_ticket_key_accept_each_others_tickets_and_a_short_key_is_refused() {
     let keyed = || {
         let builder = LiveSpans::builder().auth(Auth::check(|_| Access::nothing()));
         builder.ticket_key(*b"0123456789abcdef").build().unwrap()

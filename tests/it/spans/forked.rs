@@ -103,7 +103,7 @@ fn fork_while_others_make_spans() {
 }
 
 #[test]
-fn a_fork_loses_its_spans_and_nothing_else_and_its_parent_goes_on() {
+fn a_fork_loses_only_its_own_spans_and_its_parent_continues() {
     let status = Command::new(env::current_exe().unwrap())
         .args([
             "spans::forked::fork_while_others_make_spans",

@@ -82,8 +82,8 @@ impl Engine {
         self.fuel.set(fuel);
     }
 
-    /// Returns the result of the leaf with this path: from the journal, or a new one. In a run that
-    /// is interrupted before it, the future never completes.
+    /// Returns the result of the leaf with this path: from the journal, or a new one. If the run is
+    /// interrupted before this leaf, the future never completes.
     async fn result(&self, path: &str) {
         poll_fn(|_| {
             if self.journal.borrow().contains(path) {

@@ -31,7 +31,7 @@ export function bellsOf(kept) {
 
 /**
  * @param {Summary} trace @param {{p95: number} | null} usual @param {number} now
- * @returns {News | null} the news about it, null without any
+ * @returns {News | null} the news about the trace; null if there are none
  */
 export function newsOf(trace, usual, now) {
   const state = shownStateOfSummary(trace);
@@ -60,7 +60,8 @@ export class Bells {
     return this.bells.some((bell) => bell.kind === kind && bell.of === of);
   }
 
-  /** Adds or removes a bell. @param {Bell} bell @returns {string} why the bell was not added; "" if it was, or was removed */
+  /** Adds or removes a bell. @param {Bell} bell @returns {string} why the bell was not added; "" if it was added or
+  /** removed */
   toggle(bell) {
     if (this.has(bell.kind, bell.of)) {
       this.bells = this.bells.filter((one) => one.kind !== bell.kind || one.of !== bell.of);

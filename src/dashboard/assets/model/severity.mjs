@@ -14,7 +14,8 @@ function numberOfText(text) {
   return LEVELS.find(([level]) => name.startsWith(level))?.[1] ?? 0;
 }
 
-/** @param {any} record a log record @returns {number} its number, else the number of its severity text, else INFO's */
+/** @param {any} record a log record @returns {number} its severity number, else the number for its severity text, else
+/**   the number of INFO */
 export function severityOf(record) {
   const number = Number(record?.severityNumber);
   return number >= 1 && number <= 24 ? number : numberOfText(record?.severityText) || INFO;

@@ -16,7 +16,7 @@ import { CONNECTING } from "./trace-feed.mjs";
 
 /** Number of records in one page of history. */
 export const LOGS_PAGE = 200;
-/** Maximum number of records held while paused; further ones are requested again. */
+/** Maximum number of records held while the page is paused. Further records are requested again later. */
 export const LOGS_HELD_MAX = 5_000;
 /** Number of newest events of the log in which exceptions are looked for when the page opens. */
 export const EXCEPTION_EVENTS_MAX = 20_000;
@@ -95,7 +95,8 @@ export class LogFeed {
     this.world.onChange();
   }
 
-  /** Opens the stream of failed spans, from some events before the newest one on. @param {any} hello */
+  /** Opens the stream of failed spans. It begins at most EXCEPTION_EVENTS_MAX events before the newest event. @param
+  /** {any} hello */
   openFailed(hello) {
     if (this.failed !== null) return;
     const from = Math.max(sequenceOf(hello.oldest) - 1, sequenceOf(hello.head) - EXCEPTION_EVENTS_MAX, 0);
@@ -130,7 +131,8 @@ export class LogFeed {
     }
   }
 
-  /** Adds the exceptions since the oldest loaded record. Earlier ones would look like all that was logged then. */
+  /** Adds the exceptions since the oldest loaded record. Without the records around them, earlier exceptions would look
+  /** like the only records of their time. */
   addExceptions() {
     const due = [...this.early.values()].filter(({ time }) => time >= this.oldest);
     for (const { data } of due) this.early.delete(data.id);
@@ -147,12 +149,12 @@ export class LogFeed {
     const lines = taken.filter((line) => !Number.isNaN(line.time) && !this.has(line));
     if (!this.paused) return this.lines.add(lines);
     this.news += lines.length;
-    // Records without room are in the page that `resume` requests.
+    // Records for which there is no room are in the page that `resume` requests.
     if (this.held.length < LOGS_HELD_MAX) this.held.push(...lines);
   }
 
   /**
-   * Returns whether the record is known: it may arrive by the stream and in a page.
+   * Returns whether the record is known, because a record may arrive both by the stream and in a page.
    * @param {LogLine} line @returns {boolean}
    */
   has(line) {

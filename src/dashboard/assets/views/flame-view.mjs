@@ -1,6 +1,5 @@
-// @ts-check
-// The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same colours,
-// selection, zoom and moment. Must never change the model, nor lay out spans: `flame.mjs` does.
+// @ts-check The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same
+// colours, selection, zoom and moment. Must never change the model, nor lay out spans: `flame.mjs` does that.
 
 import { flameRow, layoutFlame, spanAtPlace } from "../model/flame.mjs";
 import { scrollToShow } from "../model/layout.mjs";
@@ -92,7 +91,7 @@ export class FlameView {
     this.frame = frame;
     if (!shown) {
       setShown(this.tip, false);
-      // A hidden view needs no layout, and that of a large trace takes much memory.
+      // A hidden view needs no layout, and the layout of a large trace takes much memory.
       this.layout = null;
       this.laidOutFor = "";
       this.selectedFor = "";
@@ -111,7 +110,7 @@ export class FlameView {
   }
 
   /**
-   * Updates the layout: at intervals while a large trace grows, otherwise at once.
+   * Updates the layout: at intervals while a large trace grows, otherwise in this frame.
    * @param {TraceFrame} frame @returns {number}
    */
   layOut(frame) {

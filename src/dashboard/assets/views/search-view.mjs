@@ -1,6 +1,6 @@
-// @ts-check
-// The search field of list and trace: the typed query, its error and position, the number of matches, and the steps
-// between them. Gives the search of a trace a slice of each frame. Must never search itself: `trace-search.mjs` does.
+// @ts-check The search field of list and trace: the typed query, its error and position, the number of matches, and the
+// steps between them. Gives the search of a trace a slice of each frame. Must never search traces itself:
+// `trace-search.mjs` does.
 
 import { indexOf } from "../model/model.mjs";
 import { parseQuery } from "../model/search.mjs";
@@ -93,7 +93,7 @@ export class SearchView {
   /** Goes to the next or previous match. @param {1 | -1} direction */
   step(direction) {
     if (this.trace === null) return;
-    // The next frame does the step, because the search does not know yet what was typed since the last frame.
+    // The next frame makes the step, because the search does not know the text yet that was typed since the last frame.
     this.steps.push(direction);
     this.ui.changed();
   }
@@ -108,7 +108,7 @@ export class SearchView {
     const found = search.continueStep(hasTime);
     if (found === null) return;
     if (found < 0) this.actions.announce("No match");
-    // After this frame: the rows of the trace may not be computed yet.
+    // Goes there after this frame, because the rows of the trace may not be computed yet.
     else requestAnimationFrame(() => this.actions.goTo(trace.spans.ids[found]));
   }
 

@@ -54,7 +54,8 @@ export class StatusView {
     const news = this.shown === null ? "" : statusNews(this.shown, status);
     this.shown = status;
     if (news !== "") this.announce(news);
-    // The note about an ended outage disappears without any event, and a current outage is counted in seconds.
+    // The note about an ended outage disappears without an event, and the text about a current outage counts the
+    // seconds.
     const wait = status.state === "live" && status.text !== "Live" ? HEALED_MS : feed.status.next > 0 || status.state === "reconnecting" ? SECOND_MS : 0;
     if (wait > 0) {
       this.due ??= setTimeout(() => {

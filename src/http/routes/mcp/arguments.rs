@@ -71,7 +71,8 @@ impl<'a> Arguments<'a> {
             .ok_or_else(|| format!("the argument {name} is missing"))
     }
 
-    /// Returns one of these words, by default the first.
+    /// Returns the argument's value, which must be one of these words. If the argument is missing,
+    /// returns the first word.
     pub(crate) fn one_of<'w>(&self, name: &str, words: &[&'w str]) -> Result<&'w str, String> {
         let Some(text) = self.text(name)? else {
             return Ok(words.first().copied().unwrap_or_default());

@@ -94,7 +94,7 @@ impl ExportAnswer {
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// The response to a request from which nothing was accepted.
+/// The response to a request that was rejected as a whole.
 #[derive(Debug)]
 pub(super) struct OtlpError {
     pub(super) status: StatusCode,

@@ -1,5 +1,5 @@
-//! Writes traces as one HTML file without a request, for a failed test. It blocks its thread, which
-//! must not be inside a runtime.
+//! Writes traces as one HTML file on the disk, for a failed test. It blocks its thread, which must
+//! not be inside a runtime.
 
 use std::{
     future::poll_fn,

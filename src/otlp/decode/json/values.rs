@@ -103,7 +103,7 @@ fn boolean(scalar: Scalar<'_>) -> Option<Value> {
     }
 }
 
-/// Reads an integer. Null, a list and an object are no value. Any other value that is not an
+/// Reads an integer. For null, a list or an object, returns `None`. Any other value that is not an
 /// integer of 64 bits becomes a string.
 fn integer(scalar: Scalar<'_>) -> Option<Value> {
     let value = match &scalar {

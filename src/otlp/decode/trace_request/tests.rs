@@ -1,5 +1,5 @@
-//! Compares the reader with `prost`. Both must accept the same bodies, and find the same values in
-//! them.
+//! Compares the reader with `prost`. Both must accept the same bodies, and read the same values
+//! from them.
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 

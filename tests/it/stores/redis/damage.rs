@@ -1,5 +1,5 @@
-//! Entries that another program wrote into the keys of a log are not served. Each becomes a gap of
-//! one, and reading continues.
+//! Entries that another program wrote into the Redis keys of a log are not served. Each becomes a
+//! gap of one event, and reading continues.
 
 use futures_util::StreamExt as _;
 use livespan::{
@@ -77,7 +77,7 @@ fn entry<'a>(name: &'a [u8], key: &'a [u8], payload: &'a [u8]) -> Vec<&'a [u8]> 
 }
 
 #[test]
-fn malformed_entries_are_gaps_and_reading_goes_on() {
+fn malformed_entries_are_gaps_and_reading_continues() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1"), note("", "2")]);
@@ -130,7 +130,7 @@ fn malformed_entries_are_gaps_and_reading_goes_on() {
 }
 
 #[test]
-fn an_entry_in_the_list_of_global_events_alone_is_a_gap_of_one() {
+fn an_entry_only_in_the_list_of_global_events_is_a_gap_of_one() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("", "1"), note("a", "2")]);

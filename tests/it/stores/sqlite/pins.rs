@@ -75,7 +75,7 @@ fn opening_a_token_again_replaces_its_event() {
 /// The table of open events is written every few thousand events. These cases reopen the file just
 /// before, at and just after that point.
 #[test]
-fn reopening_knows_what_is_open_wherever_it_was_cut() {
+fn a_reopened_log_knows_its_open_events_wherever_it_was_closed() {
     for filler in [0, 10, 4_080, 4_096, 4_100, 9_000] {
         let folder = Folder::new();
         let mut log = folder.keeping(20_000);
@@ -102,7 +102,7 @@ fn reopening_knows_what_is_open_wherever_it_was_cut() {
 }
 
 #[test]
-fn what_earlier_lives_left_open_is_handed_out_once_and_stays_until_it_is_closed() {
+fn events_that_earlier_epochs_left_open_are_returned_once_and_kept_until_closed() {
     let folder = Folder::new();
     let mut log = folder.open();
     log.put(&["a +1 one", "* +1 process", "a +2 two", "a -1 -"]);
@@ -126,7 +126,7 @@ fn what_earlier_lives_left_open_is_handed_out_once_and_stays_until_it_is_closed(
 }
 
 #[test]
-fn the_last_sign_of_life_is_that_of_the_life_which_left_it_open() {
+fn an_abandoned_event_has_the_time_of_the_last_write_in_its_epoch() {
     let folder = Folder::new();
     let begun = std::time::SystemTime::now();
     let mut log = folder.open();
@@ -150,7 +150,7 @@ fn the_last_sign_of_life_is_that_of_the_life_which_left_it_open() {
 }
 
 #[test]
-fn what_belongs_to_every_stream_outlives_the_last_event_of_its_life() {
+fn an_open_global_event_outlives_the_last_event_of_its_epoch() {
     let folder = Folder::new();
     let mut log = folder.keeping(4);
     log.put(&["* +4294967296 first", "a +1 open", "a . x"]);

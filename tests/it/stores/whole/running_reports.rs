@@ -1,5 +1,5 @@
-//! Reports name open spans and failures even if their events are older than the events in memory and than retention,
-//! before and after a restart.
+//! Reports name open spans and failures even if their events are no longer in memory or within
+//! retention, before and after a restart.
 
 use std::{
     io,
@@ -178,7 +178,7 @@ pub(super) async fn finds_stored_traces_by_short_ids<S: EventStore>(store: impl 
 }
 
 #[tokio::test]
-async fn what_a_report_of_problems_cannot_read_is_counted() {
+async fn problems_that_a_report_cannot_read_are_counted() {
     let is_broken = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(IN_MEMORY);
     let broken = Arc::clone(&is_broken);

@@ -65,7 +65,7 @@ fn each_event_resumes_one_wait() {
 }
 
 #[test]
-fn a_wait_that_is_given_up_loses_no_event() {
+fn a_wait_that_times_out_or_is_dropped_loses_no_event() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
         let wait = WaitOptions::new("short")
