@@ -57,16 +57,18 @@ fn report() {
 
 fn run(case: &str, bursts: usize) {
     let events: Vec<SpanEvent> = (0..BURST).map(|number| event(case, number)).collect();
-    let live = LiveSpans::builder().build().expect("livespan starts");
+    let live = LiveSpans::builder()
+        .build()
+        .expect("livespan did not start");
     for _ in 0..bursts {
         for event in &events {
             live.target()
                 .try_dispatch(event)
-                .expect("the buffer has room");
+                .expect("the buffer is full");
         }
         live.target()
             .flush(Duration::from_secs(60))
-            .expect("the log's thread catches up");
+            .expect("the log's thread did not catch up");
     }
     live.shutdown().expect("the shutdown failed");
 }

@@ -65,7 +65,7 @@ fn allocated() -> f64 {
 
 /// Converts a number of bytes to a float, exactly. Panics from 4 TiB on.
 fn float(bytes: usize) -> f64 {
-    let kibibytes = u32::try_from(bytes / 1024).expect("no machine has that much");
+    let kibibytes = u32::try_from(bytes / 1024).expect("the size is 4 TiB or more");
     let rest = u32::try_from(bytes % 1024).expect("the rest does not fit");
     f64::from(kibibytes).mul_add(1024.0, f64::from(rest))
 }
@@ -74,7 +74,7 @@ fn live(retention: Retention) -> LiveSpans {
     LiveSpans::builder()
         .store(MemoryEventStore::with_retention(retention))
         .build()
-        .expect("a log in memory opens")
+        .expect("the log did not open")
 }
 
 /// Returns one of the two events of a span. An event has about 300 bytes.
@@ -102,13 +102,13 @@ fn event(number: u32, events_per_trace: u32) -> SpanEvent {
 fn dispatch(live: &LiveSpans, numbers: std::ops::Range<u32>, events_per_trace: u32) {
     for number in numbers {
         if number.is_multiple_of(BURST) {
-            live.target().flush(PATIENCE).expect("the log is open");
+            live.target().flush(PATIENCE).expect("the flush failed");
         }
         live.target()
             .try_dispatch(&event(number, events_per_trace))
-            .expect("the buffer has room");
+            .expect("the buffer is full");
     }
-    live.target().flush(PATIENCE).expect("the log is open");
+    live.target().flush(PATIENCE).expect("the flush failed");
 }
 
 fn retained(events_per_trace: u32) {

@@ -50,14 +50,14 @@ fn main() -> ExitCode {
 fn run(case: &str) {
     let live = LiveSpans::builder()
         .build()
-        .expect("a thread can be started");
+        .expect("the thread did not start");
     let provider = live.tracer_provider(SdkTracerProvider::builder());
     let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("bench"));
     let registry = tracing_subscriber::registry().with(spans);
     let dispatch = match case {
         "no-op layer" => Dispatch::new(registry.with(NoopLayer)),
         "TaskLayer" => {
-            Dispatch::new(registry.with(TaskLayer::new().expect("a thread can be started")))
+            Dispatch::new(registry.with(TaskLayer::new().expect("the thread did not start")))
         }
         other => panic!("no case is named {other}"),
     };

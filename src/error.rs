@@ -124,7 +124,7 @@ impl Error {
     }
 
     /// Returns the message and its causes on one line, for status, diagnostics and responses. It ends with the first
-    /// cause of another type, because further causes repeat that one in other words.
+    /// cause of another type, because the causes of such an error usually repeat its message in other words.
     pub(crate) fn with_causes(&self) -> String {
         match &self.source {
             None => self.message.clone().into_owned(),

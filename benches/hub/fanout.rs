@@ -125,7 +125,7 @@ fn deliver_by_hand(clients: u32, events: u32) -> f64 {
 }
 
 fn rate(delivered: f64, begun: i64, ended: i64) -> f64 {
-    let micros = u32::try_from((ended - begun) / 1000).expect("a run takes less than an hour");
+    let micros = u32::try_from((ended - begun) / 1000).expect("the run took more than an hour");
     delivered / f64::from(micros)
 }
 

@@ -53,7 +53,7 @@ fn measure(peer: Peer, clients: u32, rate: u32, events: u32) -> (f64, f64) {
             .live
             .target()
             .try_dispatch(&timed(number))
-            .expect("the buffer has room");
+            .expect("the buffer is full");
     });
     let found = connected.found();
     served.end();

@@ -61,7 +61,7 @@ impl Peer {
         let live = LiveSpans::builder()
             .store(store)
             .build()
-            .expect("livespan starts");
+            .expect("livespan did not start");
         let address = match self {
             Self::Raw => {
                 let live = live.clone();
@@ -69,7 +69,7 @@ impl Peer {
             }
             Self::Ours => live
                 .serve_in_background("127.0.0.1:0")
-                .expect("the server listens")
+                .expect("the server does not listen")
                 .local_addr(),
             Self::Router => app::serve_app(axum::Router::new().merge(live.router())),
         };
@@ -81,7 +81,7 @@ impl Peer {
 pub(crate) fn serve_beside_raw(live: &LiveSpans) -> (SocketAddr, SocketAddr) {
     let ours = live
         .serve_in_background("127.0.0.1:0")
-        .expect("the server listens");
+        .expect("the server does not listen");
     let live = live.clone();
     (raw::serve(move || body(&live)), ours.local_addr())
 }
@@ -117,7 +117,7 @@ impl Hub {
         let target = SseTarget::builder()
             .store(store())
             .build()
-            .expect("the log starts");
+            .expect("the log did not start");
         let address = app::serve_log(target.clone());
         Self::Log { target, address }
     }
@@ -160,7 +160,7 @@ impl Hub {
 fn dispatch_one(target: &SseTarget<SpanEvent>, event: &SpanEvent) {
     // On a busy machine the worker may not get to run before the buffer is full.
     while target.try_dispatch(event).is_err() {
-        target.flush(PATIENCE).expect("the log is open");
+        target.flush(PATIENCE).expect("the flush failed");
     }
 }
 
@@ -277,9 +277,7 @@ pub(crate) fn filled(events: u32, filling: Filling) -> MemoryEventStore {
             let key = trace_id(filling.trace_of(number)).stream_key();
             batch.add(event.name(), Some(key), event.pin(), &payload);
         }
-        store
-            .append(first, &batch)
-            .expect("the memory store appends");
+        store.append(first, &batch).expect("the append failed");
         next += filling.batch();
     }
     store
@@ -300,13 +298,13 @@ pub(crate) fn dispatch(live: &LiveSpans, count: usize) {
     let events = events();
     for (number, event) in events.iter().cycle().take(count).enumerate() {
         if number.is_multiple_of(BURST) {
-            live.target().flush(PATIENCE).expect("the log is open");
+            live.target().flush(PATIENCE).expect("the flush failed");
         }
         live.target()
             .try_dispatch(event)
-            .expect("the buffer has room");
+            .expect("the buffer is full");
     }
     live.target()
         .try_dispatch(&last())
-        .expect("the buffer has room");
+        .expect("the buffer is full");
 }

@@ -63,7 +63,7 @@ fn live(store: MemoryEventStore) -> LiveSpans {
     LiveSpans::builder()
         .store(store)
         .build()
-        .expect("livespan starts")
+        .expect("livespan did not start")
 }
 
 /// Replays one trace with 50 events that are spread over the whole log.

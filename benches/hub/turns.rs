@@ -21,7 +21,7 @@ pub(crate) fn report() {
         "{:>9} {:>12} {:>10} {:>10}",
         "events/s", "ns an event", "CPU ms/s", "sleeps/s"
     );
-    // At 100,000 events/s, ten events are sent at once, because timers are coarser than 10 µs.
+    // At 100,000 events/s, ten events are sent together, because timers are coarser than 10 µs.
     for (rate, group) in [(1_000, 1), (3_000, 1), (10_000, 1), (100_000, 10)] {
         let (mut cpu, mut sleeps) = <(Vec<f64>, Vec<f64>)>::default();
         for _ in 0..ROUNDS {
@@ -50,7 +50,7 @@ pub(crate) fn report() {
 fn send(served: &Served, number: u32) {
     let target = served.live.target();
     while target.try_dispatch(&event(number)).is_err() {
-        target.flush(PATIENCE).expect("the log is open");
+        target.flush(PATIENCE).expect("the flush failed");
     }
 }
 
@@ -73,7 +73,7 @@ fn steady(rate: u32, group: u32) -> (f64, f64) {
 fn sleeps() -> f64 {
     let mut all = 0;
     for task in fs::read_dir("/proc/self/task")
-        .expect("proc is mounted")
+        .expect("/proc cannot be read")
         .flatten()
     {
         let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();

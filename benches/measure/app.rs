@@ -18,20 +18,18 @@ pub(crate) fn serve_app(app: Router) -> SocketAddr {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .expect("a runtime starts");
+                .expect("the runtime did not start");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
                     .await
-                    .expect("a port is free");
+                    .expect("no port is free");
                 let address = listener.local_addr().expect("the listener has no address");
-                answer
-                    .send(address)
-                    .expect("the caller waits for the address");
-                axum::serve(listener, app).await.expect("the server runs");
+                answer.send(address).expect("the caller is gone");
+                axum::serve(listener, app).await.expect("the server failed");
             });
         })
-        .expect("a thread starts");
-    answered.recv().expect("the server starts")
+        .expect("the thread did not start");
+    answered.recv().expect("the server did not start")
 }
 
 /// Serves all events of a log at `/sse`.

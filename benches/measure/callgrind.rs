@@ -37,7 +37,7 @@ pub(crate) fn count_function(function: &str, arguments: &[String]) -> Instructio
 fn count(options: &[String], arguments: &[String]) -> Instructions {
     let file = env::temp_dir().join(format!("callgrind.{}", std::process::id()));
     run(options, arguments, &file);
-    let text = fs::read_to_string(&file).expect("callgrind wrote its profile");
+    let text = fs::read_to_string(&file).expect("callgrind wrote no profile");
     // A failure is harmless: the file is temporary, and the next run overwrites it.
     drop(fs::remove_file(&file));
     read(&text)
@@ -49,7 +49,7 @@ pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructi
     let folder = env::temp_dir().join(format!("callgrind.{}.calls", std::process::id()));
     // An earlier process with the same id may have left its folder behind.
     drop(fs::remove_dir_all(&folder));
-    fs::create_dir(&folder).expect("the temporary folder can be written to");
+    fs::create_dir(&folder).expect("the temporary folder cannot be written to");
     let file = folder.join("profile");
     let options = [
         format!("--toggle-collect={function}"),
@@ -81,12 +81,12 @@ fn run(options: &[String], arguments: &[String], file: &Path) {
         .args(arguments)
         .stdout(Stdio::null())
         .status()
-        .expect("valgrind is installed: `apt-get install valgrind`");
+        .expect("valgrind did not start (install it with `apt-get install valgrind`)");
     assert!(status.success(), "valgrind ended with {status}");
 }
 
 fn program() -> PathBuf {
-    env::current_exe().expect("a bench knows its own file")
+    env::current_exe().expect("the path of the bench is unknown")
 }
 
 /// Reads callgrind's format: <https://valgrind.org/docs/manual/cl-format.html>.

@@ -37,15 +37,14 @@ pub(crate) fn raise_open_files() {
 /// Returns the processor time of all threads of this process.
 pub(crate) fn process_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.try_into()
-        .expect("a clock that started at zero is not negative")
+    time.try_into().expect("the processor time is negative")
 }
 
 /// Returns the processor time of this process's running threads with this name.
 pub(crate) fn cpu_of(name: &str) -> Duration {
     let mut nanos = 0;
     for task in fs::read_dir("/proc/self/task")
-        .expect("proc is mounted")
+        .expect("/proc cannot be read")
         .flatten()
     {
         let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
@@ -63,7 +62,7 @@ pub(crate) fn cpu_of(name: &str) -> Duration {
 
 /// Returns the resident memory of this process, in bytes.
 pub(crate) fn resident_bytes() -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
+    let status = fs::read_to_string("/proc/self/status").expect("/proc cannot be read");
     let kibibytes: u32 = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

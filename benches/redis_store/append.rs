@@ -58,7 +58,7 @@ fn through_store(store: &RedisEventStore, from: usize) -> Duration {
     for batch in &batches {
         store
             .append(Sequence::START, batch)
-            .expect("Redis is running");
+            .expect("Redis does not answer");
     }
     begun.elapsed()
 }
@@ -89,7 +89,8 @@ fn through_script(
             command.arg(stream).arg(name).arg(pin).arg(&payload);
         }
         let (head, _oldest, lives): (u64, u64, String) = {
-            let values: Vec<redis::Value> = command.query(connection).expect("Redis is running");
+            let values: Vec<redis::Value> =
+                command.query(connection).expect("Redis does not answer");
             let text = |at: usize| redis::from_redis_value_ref::<String>(&values[at]);
             let number = |at: usize| text(at).expect("text").parse().expect("not a number");
             (number(0), number(1), text(2).expect("text"))
@@ -123,7 +124,7 @@ fn through_pipeline(connection: &mut Connection, from: usize) -> Duration {
             pipe.cmd("XADD").arg(format!("plain:s:{stream}")).arg("*");
             pipe.arg("n").arg(name).arg("d").arg(&payload).ignore();
         }
-        pipe.query::<()>(connection).expect("Redis is running");
+        pipe.query::<()>(connection).expect("Redis does not answer");
     }
     begun.elapsed()
 }
@@ -144,9 +145,9 @@ pub(crate) fn run() {
     script
         .prepare_invoke()
         .load(&mut connection)
-        .expect("the script is valid");
-    let store = RedisEventStore::new(server.url()).expect("the URL is valid");
-    store.open().expect("Redis is running");
+        .expect("the script is invalid");
+    let store = RedisEventStore::new(server.url()).expect("the URL is invalid");
+    store.open().expect("Redis does not answer");
     let mut known = (String::new(), 0);
     let mut figures = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..ROUNDS {

@@ -147,7 +147,7 @@ impl Handle {
         self.store.oldest().get()
     }
 
-    /// Skips this many numbers, as a log does when its store has failed.
+    /// Skips this many sequences, as a log does when its store has failed.
     pub(crate) fn leave_out(&mut self, count: u64) {
         self.note(format!("leave out {count} numbers"));
         self.next += count;

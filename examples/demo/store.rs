@@ -17,7 +17,7 @@ use tracing::{Span, error, field, info_span};
 
 use crate::telemetry::count;
 
-/// Upper bound on concurrent statements. Further ones wait, and their spans show the wait.
+/// Upper bound on concurrent statements. Further statements wait, and their spans show the wait.
 const CONNECTIONS_MAX: usize = 8;
 
 /// How long a writer waits for another writer.

@@ -177,7 +177,7 @@ impl Load {
         self.ledger.spans.add(SPANS_OF_SMALL_TRACE);
     }
 
-    /// Makes more spans at once than the buffer holds. The log must announce the dropped ones.
+    /// Makes more spans than the buffer holds, without a pause. The log must announce the dropped spans.
     fn burst(&self) {
         for number in 0..BURST_TRACES {
             self.small_trace(number);

@@ -1,7 +1,7 @@
 //! Asks a durable store how many events its retention has evicted from the traces in the index. The stores count them:
 //! `store/sqlite/retention/trim.rs`, and `count_evicted` in `store/redis/lua/writing.lua`. A log in memory needs no
-//! query, because `log/stream_index/entry.rs` counts. It runs on the worker thread. That thread never waits for the
-//! store: it checks for the answer in a later turn.
+//! query, because `log/stream_index/entry.rs` counts them. This code runs on the worker thread. That thread never waits
+//! for the store: it checks for the answer when it next encodes records.
 
 use std::{
     fmt,
@@ -18,8 +18,8 @@ use crate::{
     trace::index::TraceIndex,
 };
 
-/// Upper bound on the traces of one query. If more traces began before the store's oldest event, those that began first
-/// are queried.
+/// Upper bound on the traces of one query. If more traces began before the store's oldest event, only the traces that
+/// began first are queried.
 const TRACES_MAX: usize = 1_000;
 
 type Answer = (Vec<StreamKey>, Result<Vec<Option<EvictedEvents>>, Error>);

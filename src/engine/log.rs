@@ -78,7 +78,7 @@ pub(crate) const WARM_UP_EVENTS_MAX: u64 = 10_000;
 /// The sequence that stands for "no end": no event has it.
 const NO_END: u64 = u64::MAX;
 
-/// The last sequences of a log are reserved for the log's own events.
+/// The number of sequences at the end of the range that are reserved for the log's own events.
 const RESERVED_NUMBERS: u64 = 1 << 16;
 /// How often the removed events of a stream are counted before their number is reported as unknown.
 const COUNTS_MAX: usize = 4;
@@ -153,9 +153,9 @@ pub struct Status {
     pub subscribers: usize,
     /// The health of the store.
     pub store: StoreHealth,
-    /// Why the log ended by itself: its thread panicked, its numbers were used up, or this process is a fork of the one
-    /// that opened it. All its streams have then ended, and further events are refused and counted as dropped. Only a
-    /// restart of the program opens another log.
+    /// Why the log ended by itself: its thread panicked, its sequences were used up, or this process is a fork of the
+    /// process that opened the log. All its streams have then ended, and further events are refused and counted as
+    /// dropped. Only a restart of the program opens another log.
     pub ended: Option<&'static str>,
     /// How long the log has been open.
     pub uptime: Duration,
@@ -472,8 +472,8 @@ impl Log {
     /// Returns how many events retention has removed from these streams together, or `None` if that is unknown. If
     /// retention removes events during each of [`COUNTS_MAX`] counts, the result has no number.
     ///
-    /// The count and the oldest event belong to the same moment. Otherwise the reader would count events that are
-    /// removed in between twice, or never.
+    /// The count and the oldest event belong to the same moment. Otherwise an event that is removed between the two
+    /// would be counted twice or not at all.
     pub(crate) async fn removed_of(&self, keys: &[StreamKey]) -> Option<RemovedBefore> {
         let mut last = None;
         for _ in 0..COUNTS_MAX {

@@ -61,7 +61,7 @@ const NO_IDS: Ids = ([0; 16], [0; 8]);
 /// The ids of a started span. Used where the OpenTelemetry layer cannot be asked for them.
 struct KnownIds(Ids);
 
-/// Counts the calls that enter the OpenTelemetry layer: this layer is called just before that one.
+/// Counts the calls that enter the OpenTelemetry layer. This layer is called just before the OpenTelemetry layer.
 #[derive(Debug)]
 pub(super) struct BeforeOtel;
 
@@ -212,7 +212,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
             }
             return Some(known);
         }
-        // If the span was never entered, this starts it, as a child of it would.
+        // If the span was never entered, this call starts it, as starting a child of the span would.
         let context = (!is_inside)
             .then(|| self.otel_context(&span.id()))
             .flatten();

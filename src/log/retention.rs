@@ -1,5 +1,5 @@
-//! [`Retention`] has the bounds of a log, which all apply at once. [`EvictedEvents`] counts the events that retention
-//! has removed. [`KeepError`] says why a stream cannot be kept beyond retention. Plain data.
+//! [`Retention`] has the bounds of a log. All of them apply. [`EvictedEvents`] counts the events that retention has
+//! removed. [`KeepError`] says why a stream cannot be kept beyond retention. Plain data.
 
 use std::{fmt, time::Duration};
 
@@ -42,7 +42,8 @@ impl Retention {
     pub const DEFAULT_BYTES: usize = 64 * 1024 * 1024;
     /// Default age at which an event is evicted: one day after it was stored.
     pub const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// Upper bound on the opening events that are kept beyond retention: 65,536. Further ones are evicted and counted.
+    /// Upper bound on the opening events that are kept beyond retention: 65,536. Further opening events are evicted and
+    /// counted.
     pub const PINNED_EVENTS_MAX: usize = 65_536;
     /// The share of the events and bytes, 1/4, that memory, SQLite and Redis may use for events of open streams, such
     /// as running traces. These stores keep such events while they evict younger events of ended streams. The share is
@@ -55,11 +56,11 @@ impl Retention {
     /// The share of the events and bytes, 1/8, that all streams kept on request may use together. It is part of the
     /// bounds.
     pub const KEPT_DIVISOR: usize = 8;
-    /// Upper bound on the bytes of the opening events and states that are kept beyond retention: 16 MiB. States get
-    /// none of the second half, which is left to opening events.
+    /// Upper bound on the bytes of the opening events and states that are kept beyond retention: 16 MiB. The second
+    /// half of these bytes is reserved for opening events.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
-    /// A [state](crate::sse::Pinning::State) is kept beyond retention only while all events kept so have at most this
-    /// many bytes.
+    /// A [state](crate::sse::Pinning::State) is kept beyond retention only while all opening events and states that are
+    /// kept beyond retention have at most this many bytes.
     pub(crate) const STATE_BYTES_MAX: usize = Self::PINNED_BYTES_MAX / 2;
 
     /// Sets the bound on events; 0 is treated as 1.
@@ -127,7 +128,7 @@ pub enum KeepError {
     Unsupported,
     /// [`KEPT_STREAMS_MAX`](Retention::KEPT_STREAMS_MAX) streams are kept already.
     TooMany,
-    /// The stream and those kept already would need more than their [share](Retention::KEPT_DIVISOR).
+    /// The stream and the streams kept already would need more than their [share](Retention::KEPT_DIVISOR).
     TooLarge,
     /// The store failed.
     Store(Error),

@@ -100,7 +100,7 @@ impl WakeSet {
 }
 
 /// Readers whose tasks run on one runtime. The publishing thread wakes one task for all of them, and that task wakes
-/// the readers: to wake a task from another thread costs a system call, which is more than the rest of a wake-up.
+/// the readers: waking a task from another thread costs a system call, which is more than the rest of a wake-up.
 #[derive(Debug, Default)]
 pub(crate) struct WakeGroup {
     wake_flag: Arc<WakeFlag>,
@@ -112,7 +112,7 @@ impl WakeGroup {
     pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>, all: &WakeSet) {
         let mut readers = lock(&self.readers.0);
         readers.insert(wake_flag.number, Arc::clone(wake_flag));
-        // Under the lock: another thread could otherwise remove the group in between.
+        // Joins under the lock. Otherwise another thread could remove the group in between.
         all.join(&self.wake_flag);
     }
 

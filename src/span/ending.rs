@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caught_panic_ends_what_is_ended_for_it_and_nothing_after_it() {
+    fn a_caught_panic_ends_only_the_spans_inside_its_call() {
         let inside = as_panicked(Some(details("one")), || {
             let nested = as_panicked(Some(details("two")), || panic_details().unwrap());
             (of(&SpanContext::NONE), panic_details().unwrap(), nested)

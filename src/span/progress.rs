@@ -6,7 +6,7 @@ use serde_json::{Number, Value as Json};
 
 use crate::span::json::{Pairs, Value, clip};
 
-/// Upper bound on the bytes of the units, and on those of the message.
+/// Upper bound on the bytes of the units, and on the bytes of the message.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// The progress of a span, or a change of it.

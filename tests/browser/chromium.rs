@@ -63,8 +63,8 @@ impl Chromium {
     /// browser for another test.
     pub(crate) async fn give_back(self, page: Client, origins: BTreeSet<String>) {
         let cleared = clear(&page, origins).await;
-        cleared.expect("the browser forgets what it has stored");
-        page.persist().await.expect("the session goes on");
+        cleared.expect("the browser did not delete its data");
+        page.persist().await.expect("the session did not continue");
         IDLE.lock().unwrap().push(self);
     }
 
@@ -96,13 +96,13 @@ impl Chromium {
             .capabilities(capabilities)
             .connect(&driver)
             .await
-            .expect("chromium starts (Debian package `chromium`)");
+            .expect("chromium did not start (Debian package `chromium`)");
         let session = page.session_id().await.ok().flatten();
         let chromium = Self {
             shell,
             driver,
             size,
-            session: session.expect("a browser that has started has a session"),
+            session: session.expect("the browser has no session"),
         };
         (chromium, page)
     }
@@ -125,7 +125,8 @@ async fn clear(page: &Client, origins: BTreeSet<String>) -> Result<(), error::Cm
         page.close_window().await?;
     }
     let opened = opened["targetId"].as_str().unwrap_or_default().to_owned();
-    let opened = WindowHandle::try_from(opened).expect("the id of a tab is that of its window");
+    let opened =
+        WindowHandle::try_from(opened).expect("the id of the tab is not the id of a window");
     page.switch_to_window(opened).await?;
     command(page, "Network.clearBrowserCookies", json!({})).await?;
     command(page, "Network.clearBrowserCache", json!({})).await?;
@@ -173,7 +174,7 @@ fn start_driver() -> (Child, String) {
     const ATTEMPTS: usize = 20;
     (0..ATTEMPTS)
         .find_map(|_| try_start_driver())
-        .expect("chromedriver prints its port (Debian package `chromium-driver`)")
+        .expect("chromedriver printed no port (Debian package `chromium-driver`)")
 }
 
 fn try_start_driver() -> Option<(Child, String)> {
@@ -183,8 +184,11 @@ fn try_start_driver() -> Option<(Child, String)> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("a shell starts");
-    let output = shell.stdout.take().expect("its output is piped");
+        .expect("the shell did not start");
+    let output = shell
+        .stdout
+        .take()
+        .expect("the shell's output is not piped");
     let mut lines = BufReader::new(output).lines();
     let port: Option<u16> = lines.by_ref().map_while(Result::ok).find_map(|line| {
         line.split_once("started successfully on port ")?
@@ -195,7 +199,7 @@ fn try_start_driver() -> Option<(Child, String)> {
     });
     let Some(port) = port else {
         drop(shell.stdin.take());
-        shell.wait().expect("a shell whose input has ended ends");
+        shell.wait().expect("the shell did not end");
         return None;
     };
     // The rest of the output is read, so that the driver never blocks on a full pipe.

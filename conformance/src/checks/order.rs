@@ -1,4 +1,4 @@
-//! Checks of numbers and order, with one handle and no retention.
+//! Checks of the sequences and the order of events, with one handle and no retention.
 
 use crate::{
     context::CheckContext,

@@ -12,7 +12,7 @@
 //!
 //! Invariant: a record's number is drawn under its shard's lock. So if the worker reads the counter as `cut` and then
 //! swaps every shard, it has every record below `cut`. Sorted by number, they are in the exact order in which the
-//! host's threads observed them. The other records wait for the next turn.
+//! host's threads observed them. The other records wait until the worker swaps the shards again.
 
 mod acks;
 mod class;

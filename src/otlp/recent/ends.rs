@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_receipts_of_one_event_are_alike() {
+    fn the_hash_of_an_event_ignores_its_time_of_receipt() {
         let event = |receipt: &str| format!(r#"{{"type":"ended","name":"a"{receipt}}}"#);
         let hashes = [
             "",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_run_stored_is_known_until_as_many_have_ended_since() {
+    fn ends_of_an_earlier_run_are_known_until_more_than_the_bound_have_ended_since() {
         let mut recent = RecentEnds::new(2);
         let set = |recent: &mut RecentEnds, number, content| {
             recent.set(RecentEnds::key_of(&key(number)), content);

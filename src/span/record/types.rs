@@ -108,7 +108,7 @@ pub(crate) enum Durability {
 /// The activity of a workflow's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepActivity {
-    /// The span does work, or contains spans that do.
+    /// The span does work, or contains spans that do work.
     Working,
     /// The span only waits for a time or an event. If a replay reports the start again, the workflow is still not shown
     /// as working.

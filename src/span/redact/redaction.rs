@@ -228,7 +228,7 @@ impl Redaction {
         !self.depends_on_value(key) && !self.masks_key(key) && text.is_none_or(is_kept)
     }
 
-    /// Returns whether a pattern of `deny` matches this name and none of `allow` does.
+    /// Returns whether a pattern of `deny` matches this name and no pattern of `allow` matches it.
     pub(super) fn denies(&self, name: &str) -> bool {
         self.deny.hold_for(name) && !self.allow.hold_for(name)
     }

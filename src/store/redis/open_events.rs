@@ -1,7 +1,7 @@
 //! The opening events that this process has written and not closed, with their states.
 //!
 //! They are kept in memory and written again if another process closed them while this one was suspended, or if Redis
-//! lost them. They have the same bounds as the log's own open events. It runs on the log's thread.
+//! lost them. They have the same bounds as the log's own open events. This code runs on the log's thread.
 
 use std::collections::{HashMap, HashSet};
 

@@ -91,8 +91,8 @@ impl PageBuilder {
     }
 
     /// Adds the row `sequence, stream, name, pin, token, payload`. Returns whether the page has room for more. If
-    /// another program wrote to the file, a column may hold any value: unreadable values are left empty, and the caller
-    /// of the store treats an event without a name as damaged.
+    /// another program wrote to the file, a column may hold any value: unreadable values are replaced by empty ones,
+    /// and the caller of the store treats an event without a name as damaged.
     fn push_row(
         &mut self,
         connection: &Connection,
@@ -156,8 +156,8 @@ pub(crate) fn after(
     Ok(page.finish())
 }
 
-/// Merges the streams, each with its own cursor on the index. Of each stream, at most one event is read and not
-/// returned.
+/// Merges the streams, each with its own cursor on the index. For each stream, it reads at most one event more than it
+/// returns.
 pub(crate) fn streams_after(
     connection: &Connection,
     key_cache: &mut StreamKeyCache,

@@ -55,7 +55,7 @@ pub(crate) struct OperationsPage {
     pub(crate) operations: Vec<OperationSummary>,
     /// The number of operations that the filter accepts but that have no room on the page.
     pub(crate) more: usize,
-    /// Ended spans whose names have no figures.
+    /// The number of ended spans whose names have no figures.
     pub(crate) others: u64,
 }
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_the_operations_that_took_most_time_and_says_what_it_leaves_out() {
+    fn a_page_has_the_operations_with_the_most_time_and_counts_the_others() {
         let index = TraceIndex::default();
         for span in 1..=40 {
             let end = TraceChanges { trace: span }.ended(

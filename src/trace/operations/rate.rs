@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_hold_what_ended_in_the_last_ten_minutes() {
+    fn buckets_count_the_spans_that_ended_in_the_last_ten_minutes() {
         let mut buckets = RateBuckets::default();
         let begin = 1_800_000_000;
         for (second, is_error) in [(0, false), (14, true), (15, false), (599, false)] {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_of_now_is_the_mean_of_the_last_minute() {
+    fn the_current_rate_is_the_mean_of_the_last_minute() {
         let mut buckets = RateBuckets::default();
         let begin = 1_800_000_000;
         for second in 0..600 {

@@ -129,7 +129,7 @@ impl<'a> EventSearch<'a> {
         Self::new(search, &terms)
     }
 
-    /// Returns whether the result is final, whatever further events hold.
+    /// Returns whether the result is final, whatever further events contain.
     pub(crate) fn is_decided(&self) -> bool {
         let is_negated = |place: &usize| self.term(*place).is_some_and(|(negated, _)| negated);
         let (mut all_found, mut is_refuted) = (true, false);
@@ -177,8 +177,8 @@ impl<'a> EventSearch<'a> {
         }
     }
 
-    /// Decides about the trace. Call it once [`is_decided`](Self::is_decided) holds, or all events of the trace were
-    /// searched. Returns the match of the first term that only an event matched.
+    /// Decides whether the search accepts the trace. Call it once [`is_decided`](Self::is_decided) holds, or all events
+    /// of the trace were searched. Returns the match of the first term that only an event matched.
     pub(crate) fn decide(self, verdict: &SummaryVerdict) -> Result<Option<SearchMatch>, NotFound> {
         let open = match verdict {
             SummaryVerdict::Accepted => return Ok(None),

@@ -109,7 +109,7 @@ fn summary(trace: &Trace) -> Json {
 }
 
 #[test]
-fn a_trace_runs_until_its_last_span_ends_and_then_is_as_its_root() {
+fn a_trace_runs_until_its_last_span_ends_and_then_has_the_state_of_its_root() {
     use SpanOutcome::{Cancelled, Error, Lost, Ok, Panicked};
     let open = [CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)];
     let cases = [
@@ -209,7 +209,7 @@ fn a_trace_waits_when_all_its_open_spans_wait() {
 }
 
 #[test]
-fn a_state_of_a_span_that_is_not_open_leaves_nothing_behind() {
+fn a_state_of_a_span_that_is_not_open_has_no_effect() {
     let ended = CHANGE.ended(1, None, [10, 11], SpanOutcome::Ok);
     let trace = trace([
         CHANGE.waiting(9, 9, true),
@@ -336,7 +336,7 @@ fn the_root_is_the_span_without_a_parent_whatever_comes_first() {
 }
 
 #[test]
-fn a_summary_says_everything() {
+fn a_summary_has_every_field() {
     let mut whole = trace([CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)]);
     let mut expected = json!({
         "traceId": "01010101010101010101010101010101", "name": "span1", "service": "shop", "kind": "INTERNAL", "state": "running",
@@ -385,7 +385,7 @@ fn a_link_that_only_the_end_has_is_known() {
 }
 
 #[test]
-fn what_a_trace_remembers_is_bounded() {
+fn the_data_that_a_trace_stores_is_bounded() {
     let mut trace = Trace::new(1);
     for number in 0..100_000_u64 {
         let mut start = TraceChanges::span_start(1, Some(1), 10);
@@ -416,7 +416,7 @@ fn what_a_trace_remembers_is_bounded() {
 }
 
 #[test]
-fn clocks_that_go_back_are_no_overflow() {
+fn clocks_that_go_back_cause_no_overflow() {
     let trace = trace([
         CHANGE.started(1, None, 100),
         CHANGE.ended(1, None, [100, 50], SpanOutcome::Ok),
@@ -534,7 +534,7 @@ fn the_start_in_an_end_replaces_the_earlier_start() {
     assert_eq!(summary(&early)["startTimestamp"], json!(text(20)));
     early.apply(&CHANGE.ended(1, None, [22, 33], Ok), 6);
     assert_eq!(summary(&early)["startTimestamp"], json!(text(22)));
-    // A root that turns out to have begun first.
+    // The end of the second span shows that it began first, so it becomes the root.
     let mut roots = trace([CHANGE.started(1, None, 10), CHANGE.started(2, None, 20)]);
     assert_eq!(roots.name(), "span1");
     roots.apply(&CHANGE.ended(2, None, [5, 21], Ok), 3);
@@ -658,7 +658,7 @@ fn the_progress_is_that_of_the_root_else_of_the_span_that_reported_last() {
 }
 
 #[test]
-fn a_lost_end_keeps_the_progress_of_before() {
+fn a_lost_end_keeps_the_earlier_progress() {
     let mut start = CHANGE.started(1, None, 10);
     let mut lost = CHANGE.ended(1, None, [10, 13], SpanOutcome::Lost);
     for change in [&mut start, &mut lost] {
@@ -730,7 +730,7 @@ fn an_open_span_that_fails_counts_as_an_error_once() {
 }
 
 #[test]
-fn a_running_trace_awaits_what_lasts_longest() {
+fn a_running_trace_shows_its_longest_await() {
     let awaits = |span, name: Option<(&str, u64)>| {
         let point = name.map(|(name, since)| AwaitPoint {
             name: name.into(),
@@ -767,7 +767,7 @@ fn a_running_trace_awaits_what_lasts_longest() {
 }
 
 #[test]
-fn what_is_remembered_of_the_inside_is_bounded_and_the_root_stays() {
+fn the_stored_updates_of_open_spans_are_bounded_and_those_of_the_root_are_kept() {
     let mut one = trace([CHANGE.started(1, None, 10)]);
     one.apply(&progress_update(1, 11, progress(7, None)), 2);
     for span in 2..=255 {
@@ -827,7 +827,7 @@ fn the_attributes_are_those_of_the_root_with_its_updates_and_at_last_those_of_it
 }
 
 #[test]
-fn the_error_is_the_first_that_says_what_it_is_and_goes_with_its_span() {
+fn the_error_is_the_first_with_a_message_unless_a_later_end_of_its_span_removes_it() {
     let failed = |span, parent, text: &str| {
         let mut change = CHANGE.ended(span, parent, [11, 12], SpanOutcome::Error);
         if let ChangeKind::Ended { message, .. } = &mut change.kind {

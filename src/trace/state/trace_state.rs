@@ -20,7 +20,7 @@ pub enum TraceState {
     /// The root's future was dropped before it completed.
     Cancelled,
     /// The root was ended as lost, because its own end will never arrive. If the root is unknown, a
-    /// span of the trace was.
+    /// span of the trace was ended as lost.
     Lost,
 }
 

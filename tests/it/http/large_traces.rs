@@ -274,7 +274,7 @@ async fn every_format_reports_damaged_events() {
     assert_eq!(text.lines().filter(|line| *line == gap).count(), 3);
 }
 
-/// Returns as many responses as may be written at once, all of them unread.
+/// Returns as many responses as may be written at the same time. None of them has been read.
 async fn unread(live: &LiveSpans) -> Vec<Body> {
     let bodies = futures_util::stream::iter(0..LiveSpans::TRACES_AT_ONCE_MAX).then(async |_| {
         let response = ask(live, "").await;

@@ -19,7 +19,7 @@ use super::live_provider::{GatedStore, Watched, payloads, provider_of, read, tra
 const SOON: Duration = Duration::from_millis(50);
 
 #[test]
-fn what_ended_before_a_flush_is_visible_after_it() {
+fn spans_that_ended_before_a_flush_are_visible_after_it() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     let mut reader = watched.live.target().subscribe(Subscribe::all());
@@ -36,7 +36,7 @@ fn what_ended_before_a_flush_is_visible_after_it() {
 }
 
 #[test]
-fn each_thread_sees_what_it_ended_before_its_flush() {
+fn each_thread_sees_the_spans_that_it_ended_before_its_flush() {
     let watched = Watched::new();
     thread::scope(|scope| {
         for number in 0..8 {
@@ -59,7 +59,7 @@ fn each_thread_sees_what_it_ended_before_its_flush() {
 }
 
 #[test]
-fn a_hung_store_is_a_timeout_and_no_hang() {
+fn a_flush_to_a_hung_store_times_out() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(LiveSpans::builder().store(store));
     gate.shut();
@@ -80,7 +80,7 @@ fn a_hung_store_is_a_timeout_and_no_hang() {
 }
 
 #[test]
-fn a_processor_says_that_it_timed_out() {
+fn a_processor_reports_its_timeout() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(LiveSpans::builder().store(store));
     gate.shut();
@@ -99,7 +99,7 @@ fn a_processor_says_that_it_timed_out() {
 }
 
 #[test]
-fn a_store_that_refuses_fails_the_flush() {
+fn a_store_that_refuses_events_makes_the_flush_fail() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(LiveSpans::builder().store(store));
     gate.before_append(|| {
@@ -120,7 +120,7 @@ fn a_store_that_refuses_fails_the_flush() {
 }
 
 #[test]
-fn a_timeout_without_end_is_no_overflow() {
+fn the_longest_possible_timeout_causes_no_overflow() {
     let watched = Watched::new();
     let processor = watched.live.span_processor();
     processor.shutdown_with_timeout(Duration::MAX).unwrap();

@@ -17,7 +17,7 @@ use super::{
 };
 
 #[test]
-fn a_store_that_makes_telemetry_on_our_thread_is_not_shown() {
+fn telemetry_that_a_store_emits_on_our_thread_is_not_shown() {
     let (store, gate) = GatedStore::new(Retention::default());
     let live = LiveSpans::builder().store(store).build().unwrap();
     let provider = provider_of(&live).build();

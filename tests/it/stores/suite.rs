@@ -138,7 +138,7 @@ fn random_histories_find_bugs_and_report_a_short_history() {
 }
 
 #[test]
-fn another_seed_draws_other_histories_and_the_same_seed_the_same() {
+fn another_seed_draws_other_histories_and_the_same_seed_the_same_histories() {
     let report_of = |seed| {
         let suite = suite(Writers::One, Bug::LosesPins).seed(seed);
         let report = broken(&suite, "agrees_with_the_model").unwrap();
@@ -151,7 +151,7 @@ fn another_seed_draws_other_histories_and_the_same_seed_the_same() {
 }
 
 #[test]
-fn what_a_store_does_not_do_is_left_out_by_name() {
+fn a_check_can_be_skipped_by_its_name() {
     let suite = || suite(Writers::One, Bug::KeepsEverything).timeout(SHORT);
     assert!(broken(&suite(), "retains_by_events").is_some());
     suite()
@@ -164,7 +164,7 @@ fn what_a_store_does_not_do_is_left_out_by_name() {
 }
 
 #[test]
-fn a_check_of_no_name_is_refused() {
+fn an_unknown_name_of_a_check_is_refused() {
     let report = broken(&suite(Writers::One, Bug::None), "keeps_ordr").unwrap();
     assert!(
         report.starts_with("there is no check keeps_ordr, but opens_empty, "),

@@ -65,14 +65,14 @@ fn a_replay_after_a_crash_reports_nothing_twice() {
     assert_eq!(watched.open_spans(), 0);
 }
 
-/// Polls once, and then neither finishes nor drops the future, as a crash would.
+/// Polls the future once. Then, as in a crash, the future is neither finished nor dropped.
 fn crash<F: Future<Output = ()> + 'static>(future: F) {
     let future = Box::leak(Box::new(Box::pin(future)));
     assert!(turn(future.as_mut()).is_pending());
 }
 
 #[test]
-fn a_suspended_workflow_waits_and_says_what_for() {
+fn a_suspended_workflow_is_shown_as_waiting_with_what_it_waits_for() {
     let watched = Watched::new();
     {
         let wf = order(&watched);
@@ -110,7 +110,7 @@ fn a_suspended_workflow_waits_and_says_what_for() {
 }
 
 #[test]
-fn a_suspended_step_that_is_taken_up_again_works() {
+fn a_suspended_step_that_is_resumed_is_shown_as_working() {
     let watched = Watched::new();
     {
         let wf = order(&watched);
@@ -134,7 +134,7 @@ fn a_suspended_step_that_is_taken_up_again_works() {
 }
 
 #[test]
-fn work_that_goes_on_elsewhere_does_not_wait() {
+fn a_suspended_step_whose_work_continues_elsewhere_is_not_shown_as_waiting() {
     let watched = Watched::new();
     {
         let wf = order(&watched);
@@ -145,7 +145,7 @@ fn work_that_goes_on_elsewhere_does_not_wait() {
 }
 
 #[test]
-fn an_engine_that_knows_when_it_replays_reports_only_news() {
+fn an_engine_that_knows_when_it_replays_reports_only_new_events() {
     let watched = Watched::with(LiveSpans::builder().store(NullEventStore::new()));
     let turn_of = |answer: Option<()>, done: usize| {
         // The engine replays until there is a new result: the answer.
@@ -236,7 +236,7 @@ fn a_run_that_is_dropped_after_another_ended_its_spans_changes_nothing() {
 }
 
 #[test]
-fn ids_follow_from_names_alone() {
+fn ids_depend_only_on_names() {
     let watched = Watched::new();
     let flows = Workflows::new(&watched.live).namespace("orders");
     // Outside clients may compute the id, too, so it never changes.
@@ -281,7 +281,7 @@ fn ids_follow_from_names_alone() {
 
 /// `@oselvar/ssetarget` keeps everything for ever.
 #[test]
-fn what_workflows_leave_in_a_log_is_bounded_by_retention() {
+fn the_events_of_workflows_in_a_log_are_bounded_by_retention() {
     let retention = Retention::default().events(100);
     let watched = Watched::with(LiveSpans::builder().retention(retention));
     let flows = Workflows::new(&watched.live);
@@ -370,7 +370,7 @@ fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_reports_it() {
 
 #[cfg(feature = "sqlite")]
 #[test]
-fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
+fn a_workflow_continues_in_a_reopened_sqlite_log() {
     let folder = crate::stores::sqlite::log::Folder::new();
     let open = || Watched::with(LiveSpans::builder().store(folder.store()));
     {

@@ -67,7 +67,7 @@ function rootOf(parents, leaf, known) {
 }
 
 /**
- * Returns the open spans from the root to the leaf. Skips ended ancestors, since those wait for nothing.
+ * Returns the open spans from the root to the leaf. Skips ended ancestors, because they no longer wait.
  * @param {Trace} trace @param {number} leaf
  */
 function linksTo({ spans }, leaf) {

@@ -69,7 +69,7 @@ export class ListFeed {
     }
     const list = reduceList(hidden ?? this.model, event);
     recordSpeeds(list, event);
-    // The time of replayed gaps is unknown, so only live ones get a time.
+    // The time of replayed gaps is unknown, so only live gaps get a time.
     if (event.type === "gap" && list.loaded) noteGapTime(list, event.data, this.world.serverNow());
     if (event.type === "traces" && event.data.snapshot === true) this.searchOlder();
     this.world.onChange();
@@ -102,7 +102,8 @@ export class ListFeed {
     return this.hidden === null ? [this.model] : [this.model, this.hidden];
   }
 
-  /** Sets the reader's search. This searches history; the view searches the loaded rows. @param {string} query */
+  /** Sets the reader's search. This method searches history; the view searches the loaded rows. @param {string} query
+  /** */
   search(query) {
     if (query === this.query) return;
     this.query = query;

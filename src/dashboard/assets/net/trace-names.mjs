@@ -7,7 +7,7 @@ import { shortId } from "../model/ids.mjs";
 const INTERVAL_MS = 500;
 /** Minimum time after a request that failed. */
 const PAUSE_MS = 5_000;
-/** Bounds on the names requested at once, and on the names kept. */
+/** Bounds on the names in one request, and on the names kept. */
 export const NAMES_ASKED_MAX = 50;
 const NAMES_MAX = 10_000;
 

@@ -193,7 +193,8 @@ export class OperationsView {
   runs(operation, size, { now, zone }) {
     const { last, p95 } = operation;
     const took = (/** @type {import("../model/operations.mjs").Run} */ run) => (run.state === "running" ? Math.max(run.duration, now - epochMilliseconds(run.start)) : run.duration);
-    // If any run has ended, running ones do not count for the scale: a run that hangs would make the others invisible.
+    // If any run has ended, open runs do not count for the scale: a run that hangs would make the bars of the others
+    // too small.
     const ended = last.filter(({ state }) => state !== "running");
     const longest = (ended.length > 0 ? ended : last).reduce((most, run) => Math.max(most, took(run)), 1e-6);
     return element("span", { class: `run-bars ${size}` }, ...last.map((run) => {

@@ -6,8 +6,8 @@
 
 -- Upper bound on streams that one step of retention visits. Each event of the batch raises it by two.
 local VISITED_MAX = 512
--- Upper bound on events that one call carries or removes from the carried ones. Each event of the batch raises it by
--- four.
+-- Upper bound on the events that one call adds to or removes from the carried events. Each event of the batch raises it
+-- by four.
 local CARRIED_STEP_MAX = 2048
 -- `Retention::CARRIED_DIVISOR`.
 local CARRIED_DIVISOR = 4
@@ -28,7 +28,7 @@ for _, key in ipairs(redis.call('ZRANGE', ASKED, 0, -1)) do asked[key] = true en
 local function begin_life(state, epoch, first)
   local lives = {}
   for known, at in string.gmatch(state.lives, '(%w+):(%d+)') do
-    -- An epoch in which no number was assigned is forgotten.
+    -- An epoch in which no sequence was assigned is forgotten.
     if tonumber(at) < first then lives[#lives + 1] = known .. ':' .. at end
   end
   lives[#lives + 1] = epoch .. ':' .. text(first)
@@ -216,8 +216,8 @@ local function forget_pin(state, pin, now)
   drop_state(state, pin)
 end
 
--- Keeps the event beyond retention, unless all events kept so would then have more than `bytes_max` bytes. Returns
--- whether it is kept.
+-- Keeps the event beyond retention, unless all events that are kept in this way would then have more than `bytes_max`
+-- bytes. Returns whether it is kept.
 local function keep(state, sequence, key, bytes_max)
   local event = fetch(sequence, key)
   local bytes = event and size_of(event) or 0
@@ -232,7 +232,7 @@ local function keep(state, sequence, key, bytes_max)
   return true
 end
 
--- Keeps the open events and the states among the events that are about to be trimmed. Those beyond the bound on bytes
+-- Keeps the open events and the states among the events that are about to be trimmed. Events beyond the bound on bytes
 -- are forgotten, and counted as unpinned.
 local function keep_open(state, from, to, now)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')

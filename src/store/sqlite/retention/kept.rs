@@ -1,4 +1,4 @@
-//! Streams that are kept on request. They are carried beyond retention, within a share of the bounds of their own. Every
+//! Streams that are kept on request. They are carried beyond retention, within their own share of the bounds. Every
 //! function runs within the writer's transaction.
 
 use rusqlite::Connection;

@@ -154,7 +154,7 @@ fn an_entry_only_in_the_list_of_global_events_is_a_gap_of_one() {
 /// A row that is not a stream, or a key of another type, does not hinder the listing and reading of
 /// other streams.
 #[test]
-fn lists_leave_out_what_is_no_stream() {
+fn lists_leave_out_rows_and_keys_that_are_not_streams() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1"), note("b", "2"), note("c", "3")]);
@@ -180,7 +180,7 @@ fn lists_leave_out_what_is_no_stream() {
 
 /// A foreign entry has no time and no byte position. It must not make retention remove events too early.
 #[test]
-fn entries_of_others_do_not_mislead_retention() {
+fn foreign_entries_do_not_make_retention_remove_events_too_early() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     for number in 1..=20 {
