@@ -274,8 +274,10 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 
 // The measurements.
 
-/** Returns the size of a file on the wire, for a client that accepts gzip, and its unpacked size, in bytes. `fetch`
-/** would give only the unpacked size. */
+/**
+ * Returns the size of a file on the wire, for a client that accepts gzip, and its unpacked size, in bytes. `fetch`
+ * would give only the unpacked size.
+ */
 function transferred(url) {
   return new Promise((resolve, reject) => {
     get(url, { headers: { "accept-encoding": "gzip" } }, async (response) => {

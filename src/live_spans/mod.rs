@@ -323,9 +323,10 @@ impl LiveSpans {
     /// [`LiveServer::wait`](crate::LiveServer::wait) before the runtime ends. If a server of your own still has
     /// requests in flight, call [`end_streams`](Self::end_streams) first, and this after the server has ended.
     ///
-    /// # Errors Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed
-    /// for [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)). In both cases the log ends only when its
-    /// store answers. Also returns an error if the log had already [ended by itself](Status::ended).
+    /// # Errors
+    /// Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
+    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)). In both cases the log ends only when its store
+    /// answers. Also returns an error if the log had already [ended by itself](Status::ended).
     pub fn shutdown(&self) -> Result<(), Error> {
         self.shutdown_within(Self::SHUTDOWN_TIMEOUT)
     }

@@ -153,7 +153,7 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes the cause of a span's end, unless the span ended because its work was done. It comes before the
+    /// Writes the cause of a span's end, unless the span ended because its work was done. The cause comes before the
     /// attributes, so that there is always room for it.
     #[inline]
     pub(super) fn reason(&mut self, reason: &EndCause<'_>) {

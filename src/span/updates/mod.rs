@@ -18,9 +18,9 @@
 //!    span's end, or twice.
 //!
 //! Locks are held for a swap or an assignment. A host thread that finds a lock taken tries again a bounded number of
-//! times. After that, a change whose slot stays locked is counted as dropped. A slot that finds no free list in the
-//! queue is queued at the next change of its span. A span that ends while its slot stays locked closes the slot and
-//! queues it: the worker counts the pending changes as dropped, and reports none of them.
+//! times. After that, a change whose slot stays locked is counted as dropped. If no list of the queue is free, the slot
+//! is queued at the next change of its span. A span that ends while its slot stays locked closes the slot and queues
+//! it: the worker counts the pending changes as dropped, and reports none of them.
 
 mod changes;
 #[cfg(feature = "tracing")]

@@ -60,8 +60,7 @@ export class Bells {
     return this.bells.some((bell) => bell.kind === kind && bell.of === of);
   }
 
-  /** Adds or removes a bell. @param {Bell} bell @returns {string} why the bell was not added; "" if it was added or
-  /** removed */
+  /** Adds or removes a bell. @param {Bell} bell @returns {string} why it was not added; "" if it was added or removed */
   toggle(bell) {
     if (this.has(bell.kind, bell.of)) {
       this.bells = this.bells.filter((one) => one.kind !== bell.kind || one.of !== bell.of);

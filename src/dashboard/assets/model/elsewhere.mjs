@@ -1,6 +1,7 @@
-// @ts-check Exports a trace for other tools: as a text tree for chats and issues, and as the JSON that Perfetto and
-// Chrome open. It may sort siblings of the trace in place, but changes nothing else in the trace. Must never touch the
-// DOM or a clock.
+// @ts-check
+// Exports a trace for other tools: as a text tree for chats and issues, and as the JSON that Perfetto and Chrome open.
+// It may sort siblings of the trace in place, but changes nothing else in the trace. Must never touch the DOM or a
+// clock.
 
 import { STATE } from "./columns.mjs";
 import { attributesOf, barEnd, childrenOf, kindOf, scopeOf, serviceOf, shownName, shownStateOf } from "./span.mjs";

@@ -14,8 +14,7 @@ function numberOfText(text) {
   return LEVELS.find(([level]) => name.startsWith(level))?.[1] ?? 0;
 }
 
-/** @param {any} record a log record @returns {number} its severity number, else the number for its severity text, else
-/**   the number of INFO */
+/** @param {any} record a log record @returns {number} its severity number, else that of its severity text, else INFO's */
 export function severityOf(record) {
   const number = Number(record?.severityNumber);
   return number >= 1 && number <= 24 ? number : numberOfText(record?.severityText) || INFO;

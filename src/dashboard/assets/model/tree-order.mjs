@@ -1,6 +1,7 @@
-// @ts-check Reading order: parents before children, children by start, regardless of folding and groups. Finds the next
-// span in this order, and counts the spans before one. Must never touch the DOM or a clock, nor recurse. In a trace, it
-// changes only the order of siblings.
+// @ts-check
+// Reading order: parents before children, children by start, regardless of folding and groups. Finds the next span in
+// this order, and counts the spans before one. Must never touch the DOM or a clock, nor recurse. In a trace, it changes
+// only the order of siblings.
 
 import { FLAG, isBadState } from "./columns.mjs";
 import { sortChildren, sortedRoots } from "./tree.mjs";

@@ -14,8 +14,7 @@ import { listRoute } from "./api.mjs";
 /** Maximum number of runs returned. */
 export const RUNS_MAX = 20;
 const PAGE_LIMIT = 200;
-/** Maximum number of requests. The first page may hold too few runs, because the search also finds longer names that
-/** contain this name. */
+/** Maximum number of requests. The first page may hold too few runs, because the search also finds longer names. */
 const PAGES_MAX = 3;
 
 /** @param {Summary} trace @param {Run} run @returns {boolean} whether it is another run of the same work */

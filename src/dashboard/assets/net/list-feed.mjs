@@ -102,8 +102,10 @@ export class ListFeed {
     return this.hidden === null ? [this.model] : [this.model, this.hidden];
   }
 
-  /** Sets the reader's search. This method searches history; the view searches the loaded rows. @param {string} query
-  /** */
+  /**
+   * Sets the reader's search. This method searches history; the view searches the loaded rows.
+   * @param {string} query
+   */
   search(query) {
     if (query === this.query) return;
     this.query = query;

@@ -95,8 +95,10 @@ export class LogFeed {
     this.world.onChange();
   }
 
-  /** Opens the stream of failed spans. It begins at most EXCEPTION_EVENTS_MAX events before the newest event. @param
-  /** {any} hello */
+  /**
+   * Opens the stream of failed spans. It begins at most EXCEPTION_EVENTS_MAX events before the newest event.
+   * @param {any} hello
+   */
   openFailed(hello) {
     if (this.failed !== null) return;
     const from = Math.max(sequenceOf(hello.oldest) - 1, sequenceOf(hello.head) - EXCEPTION_EVENTS_MAX, 0);
@@ -131,8 +133,10 @@ export class LogFeed {
     }
   }
 
-  /** Adds the exceptions since the oldest loaded record. Without the records around them, earlier exceptions would look
-  /** like the only records of their time. */
+  /**
+   * Adds the exceptions since the oldest loaded record. Without the records around them, earlier exceptions would look
+   * like the only records of their time.
+   */
   addExceptions() {
     const due = [...this.early.values()].filter(({ time }) => time >= this.oldest);
     for (const { data } of due) this.early.delete(data.id);

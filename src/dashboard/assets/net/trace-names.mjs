@@ -1,5 +1,6 @@
-// @ts-check The names of the traces whose log records are shown. A name is requested once its trace is drawn, many
-// names at a time.
+// @ts-check
+// The names of the traces whose log records are shown. A name is requested once its trace is drawn, many names at a
+// time.
 
 import { shortId } from "../model/ids.mjs";
 

@@ -1,5 +1,6 @@
-// @ts-check Paints the waterfall's rows except their names: guides, fold marks, states, bars and their labels, on one
-// canvas that moves with the rows. Must never decide which rows there are, nor define a colour.
+// @ts-check
+// Paints the waterfall's rows except their names: guides, fold marks, states, bars and their labels, on one canvas that
+// moves with the rows. Must never decide which rows there are, nor define a colour.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";

@@ -1,4 +1,5 @@
-// @ts-check The live region of the page, which a screen reader reads when it changes. If a text replaced another text
+// @ts-check
+// The live region of the page, which a screen reader reads when it changes. If a text replaced another text
 // immediately, a screen reader would read only the second one. So texts that follow each other closely are combined.
 
 import { byId, setText } from "./dom.mjs";

@@ -1,5 +1,6 @@
-// @ts-check The page when it is opened as a file: reads the traces in the file, and shows where the file comes from and
-// whether it is complete. Must never send a request.
+// @ts-check
+// The page when it is opened as a file: reads the traces in the file, and shows where the file comes from and whether
+// it is complete. Must never send a request.
 
 import { EmbeddedEvents } from "../model/embedded-events.mjs";
 import { FileTraces, fileSummary } from "../model/files.mjs";

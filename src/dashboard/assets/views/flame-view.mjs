@@ -1,5 +1,6 @@
-// @ts-check The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same
-// colours, selection, zoom and moment. Must never change the model, nor lay out spans: `flame.mjs` does that.
+// @ts-check
+// The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same colours,
+// selection, zoom and moment. Must never change the model, nor lay out spans: `flame.mjs` does that.
 
 import { flameRow, layoutFlame, spanAtPlace } from "../model/flame.mjs";
 import { scrollToShow } from "../model/layout.mjs";

@@ -1,5 +1,6 @@
-// @ts-check Follow mode: keeps the newest span in view until the reader interacts with the page. Afterwards a button
-// shows the number of new spans. Must never scroll the page itself (`trace-view.mjs` does that), nor change the model.
+// @ts-check
+// Follow mode: keeps the newest span in view until the reader interacts with the page. Afterwards a button shows the
+// number of new spans. Must never scroll the page itself (`trace-view.mjs` does that), nor change the model.
 
 import { indexOf } from "../model/model.mjs";
 import { besideText } from "../model/span-title.mjs";

@@ -1,5 +1,6 @@
-// @ts-check A table of log lines with search, levels and follow mode, for one trace or for all. Must never decide which
-// lines exist, nor keep a DOM element for each line.
+// @ts-check
+// A table of log lines with search, levels and follow mode, for one trace or for all. Must never decide which lines
+// exist, nor keep a DOM element for each line.
 
 import { fieldsOf, isSpanException, targetOf } from "../model/log-lines.mjs";
 import { rowWindow, scrollToShow } from "../model/layout.mjs";

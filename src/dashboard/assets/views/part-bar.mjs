@@ -1,5 +1,6 @@
-// @ts-check The notice that a part of the page is loading or could not be loaded, with a button to try again. Must load
-// only the shown part.
+// @ts-check
+// The notice that a part of the page is loading or could not be loaded, with a button to try again. Must load only the
+// shown part.
 
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 

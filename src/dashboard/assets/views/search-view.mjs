@@ -1,6 +1,7 @@
-// @ts-check The search field of list and trace: the typed query, its error and position, the number of matches, and the
-// steps between them. Gives the search of a trace a slice of each frame. Must never search traces itself:
-// `trace-search.mjs` does.
+// @ts-check
+// The search field of list and trace: the typed query, its error and position, the number of matches, and the steps
+// between them. Gives the search of a trace a slice of each frame. Must never search traces itself: `trace-search.mjs`
+// does.
 
 import { indexOf } from "../model/model.mjs";
 import { parseQuery } from "../model/search.mjs";

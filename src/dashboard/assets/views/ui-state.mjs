@@ -1,5 +1,6 @@
-// @ts-check The reader's view: page, selection, folding, zoom. The page has one such object; the views read it. Must
-// never touch the DOM or a model.
+// @ts-check
+// The reader's view: page, selection, folding, zoom. The page has one such object; the views read it. Must never touch
+// the DOM or a model.
 
 import { openTo, unfolded } from "../model/visible-rows.mjs";
 

@@ -36,8 +36,8 @@ struct Model {
     open: BTreeMap<(usize, u64), u64>,
     /// The first sequence of each stream since the log last had no event of it.
     begun: BTreeMap<usize, u64>,
-    /// The streams that were open when retention first passed one of their events. All of them together have always
-    /// fitted into the share of carried events.
+    /// The open streams that had all their events at the last check. Emptied when all open streams together exceed the
+    /// share of carried events.
     whole: BTreeSet<usize>,
 }
 
@@ -149,8 +149,8 @@ impl Model {
         self.check_whole(&all, max);
     }
 
-    /// Checks that every stream that has been open since its first event has all its events, as long as all open
-    /// streams together fit into the share of carried events.
+    /// Checks that each stream in `whole` that is still open has all its events, unless all open streams together
+    /// exceed the share of carried events. Then adds the open streams that have all their events to `whole`.
     fn check_whole(&mut self, all: &[StoredEvent], max: usize) {
         let open: Vec<usize> = (0..STREAMS.len())
             .filter(|stream| self.is_open(*stream))
