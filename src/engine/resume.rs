@@ -1,6 +1,6 @@
-//! Resolves a resume point: turns the last event id that a client sent into a position of this log. An id is a position
-//! if the store knows its epoch, or if this log issued it in an outage. An unknown id is never an error. Runs on the
-//! reader's task.
+//! Resolves a resume point: turns the last event id that a client sent into a position of this log. An id is a
+//! position if the store knows its epoch and the epoch can have that sequence, or if this log issued it in an outage.
+//! An unknown id is never an error. Runs on the reader's task.
 
 use crate::{
     engine::log::Log,

@@ -36,8 +36,8 @@ pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     drop(log.tail.take_evictions());
 }
 
-/// Reports how many events retention removed from the streams that are known now. If the store cannot count them, the
-/// number stays unknown.
+/// Reports how many events retention removed from the [`STREAMS_MAX`] oldest streams that are known now. If the store
+/// cannot count them, the number stays unknown.
 fn observe_evicted(log: &Log, observer: &SharedObserver) {
     let keys = observer.oldest_streams(STREAMS_MAX);
     if keys.is_empty() || log.store.oldest().get() <= 1 {

@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events, then the removed events
-    /// that the log keeps beyond retention.
+    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events. A reader that reads from
+    /// memory then gets the removed events that the log keeps beyond retention.
     pub(super) fn skip_evicted(&mut self, limit: u64) {
         let limit = if self.after < self.unreported_until {
             limit.min(self.unreported_until)
@@ -106,8 +106,8 @@ impl Reader {
         }
     }
 
-    /// Moves past the events up to `limit`, which the store could not return. The failure affects only this reader. The
-    /// reader gets `Degraded`, unless the log is degraded, and then a gap. If no event is missing, it gets neither.
+    /// Moves past the events up to `limit`, which the store could not return. The failure affects only this reader.
+    /// If an event is missing, the reader gets a gap, and `Degraded` before it unless the log is degraded anyway.
     pub(super) fn skip_unread(&mut self, error: &Error, limit: u64) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));

@@ -1,7 +1,7 @@
 //! A bounded list of dropped ends whose short `DROPPED_END` record did not fit into the ingest buffer either, or that
-//! the worker could not join with their start. The worker ends these spans as lost; otherwise they would appear to run
-//! for ever. Host threads and the worker thread add to the list, the worker thread empties it. Its lock is never held
-//! across a callback, an await or I/O.
+//! the worker could not join with their start. The worker ends these spans as lost; otherwise they would appear to
+//! run for ever. Host threads and the worker thread add to the list; only the worker thread empties it. Its lock is
+//! never held across a callback, an await or I/O.
 
 use std::sync::{
     Mutex,

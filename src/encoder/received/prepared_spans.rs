@@ -1,7 +1,7 @@
 //! Encodes the start and the end of a span that a receiver first sees when it has ended. [`PreparedSpans::add`] is
-//! pure: the threads that decode requests call it, and the worker only copies the events into its batch. It encodes
-//! several spans in short passes. The code of all passes together does not fit into the processor's instruction cache:
-//! one span after another costs 400 misses for each span.
+//! pure. Mostly the threads that decode requests call it, and the worker only copies the events into its batch. It
+//! encodes several spans in short passes. The code of all passes together does not fit into the processor's
+//! instruction cache: one span after another costs 400 misses for each span.
 
 use std::ops::Range;
 

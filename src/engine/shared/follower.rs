@@ -1,6 +1,6 @@
-//! The follower reads the events that other processes append to a shared store. One thread reads all events while a
-//! reader in this process does. Another thread watches the streams that are read here. Both wait in the store. A panic
-//! does not end them: it counts as a failure of the store.
+//! The follower reads the events that other processes append to a shared store. One thread reads all events, as long
+//! as a reader in this process needs all of them. Another thread watches the streams that are read here. Both wait in
+//! the store. A panic does not end them: it counts as a failure of the store.
 
 use std::{sync::Arc, time::Duration};
 

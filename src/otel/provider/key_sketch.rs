@@ -19,7 +19,7 @@ impl KeySketch {
     }
 }
 
-/// Returns a hash of eight bits over a key's length, beginning and end.
+/// Returns an eight-bit hash of a key's length and of its first and last bytes.
 #[inline]
 fn hash(key: &[u8]) -> usize {
     let ends = key.first_chunk::<8>().zip(key.last_chunk::<8>());

@@ -1,6 +1,6 @@
-//! Finds workers of tokio runtimes that are stuck in one poll. A worker publishes its numbers only between polls. So a
-//! worker that is not parked and whose numbers do not change is still in the same poll. (tokio counts parks and unparks
-//! in one number: an odd one means parked.)
+//! Finds workers of tokio runtimes that are stuck in one poll. A worker updates its counters only between polls. So a
+//! worker that is not parked and whose counters do not change is still in the same poll. (tokio counts parks and
+//! unparks in one counter: if it is odd, the worker is parked.)
 
 use std::{
     mem,
@@ -26,7 +26,7 @@ pub(super) struct WatchedRuntime {
 #[derive(Clone, Copy, Debug)]
 struct WorkerSample {
     numbers: (u64, Duration),
-    /// When these numbers were first read.
+    /// When these values of the counters were first read.
     since: Instant,
     /// Whether the current stuck poll was reported.
     is_reported: bool,
@@ -54,7 +54,7 @@ impl WatchedRuntime {
         runtime
     }
 
-    /// Reads the current numbers of all workers.
+    /// Reads the current counters of the first [`WORKERS_MAX`] workers.
     pub(super) fn sample(&mut self, now: Instant) {
         for number in 0..self.metrics.num_workers().min(WORKERS_MAX) {
             let numbers = numbers_of(&self.metrics, number);

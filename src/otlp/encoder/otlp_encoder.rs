@@ -44,8 +44,7 @@ pub(in crate::otlp) struct OtlpEncoder {
     pub(super) open: FollowedSpans,
     pub(super) recent: RecentEnds,
     recent_logs: RecentLogs,
-    /// Whether `recent` and `recent_logs` contain the events that an earlier run of the program
-    /// stored.
+    /// Whether `recent` and `recent_logs` contain the newest events that an earlier run of the program stored.
     has_read_store: bool,
     pub(super) deferred: DeferredUpdates,
     /// The earlier states of the spans that the unstored batch changes, in the batch's order.
@@ -74,7 +73,7 @@ struct Current {
 pub(super) struct Before {
     pub(super) key: SpanIdPair,
     pub(super) open: Option<FollowedSpan>,
-    /// The content of the span's end.
+    /// The hash of the content of the span's end.
     pub(super) ended: Option<u64>,
     /// A deferred update in the batch. Its request has already got a response, so the sender will
     /// not repeat it.

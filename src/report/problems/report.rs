@@ -31,7 +31,7 @@ pub(crate) enum ProblemKind {
     Blocked,
     /// An open span that has waited for long.
     Waiting,
-    /// A span that takes longer than spans of its name usually do, or took far longer.
+    /// An open span that takes longer than spans of its name usually do, or an ended span that took far longer.
     Slow,
     /// An open span without open children that has been silent for long.
     Quiet,

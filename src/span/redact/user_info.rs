@@ -28,7 +28,7 @@ pub(super) fn find(text: &[u8], sign: usize) -> Option<UserInfo> {
         .any(|web| ends_in_ignoring_case(scheme, web));
     let colon = memrchr(b':', authority).filter(|_| !authority.starts_with(b"["));
     let port = colon.and_then(|colon| authority.get(colon + 1..));
-    // Digits mean a port; an empty text means a port that is filled in later.
+    // The text after the colon is a port if it has only digits. An empty text is a port that is filled in later.
     let has_port = port.is_some_and(|port| port.iter().all(u8::is_ascii_digit));
     let end = if memchr(b'@', authority).is_some() {
         // As in `postgres://user:p@ss/word@host/db`: the path of a database URL has no `@`.

@@ -78,7 +78,7 @@ impl PollCounters {
     /// Notes that a poll begins on this thread. Returns `false` if the span is closed.
     #[inline]
     pub(crate) fn begin(&self, now: u64, thread: u32) -> bool {
-        // Acquire: the end of the last poll has read `begun` before.
+        // Acquire: pairs with the release at the end of the last poll, which had read `begun` by then.
         let before = self.depth.fetch_add(1, Ordering::Acquire);
         if before != 0 {
             return self.keep_begun(before);

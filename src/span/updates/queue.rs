@@ -29,7 +29,8 @@ const LISTS: usize = 8;
 /// Upper bound on the slots of one list. A slot is queued only once. So all lists are full only if more than half a
 /// million open spans change, or in a process without a worker (a fork).
 const LIST_SLOTS_MAX: usize = 65_536;
-/// How often a host thread tries all lists again if each is locked. The holder of a lock only adds a slot.
+/// How often a host thread tries each list. The holder of a list's lock adds one slot, or it is the worker, which
+/// moves the slots out.
 const ROUNDS: usize = 16;
 /// Upper bound on the slots that are found by their span's ids.
 const SHARED_SLOTS_MAX: usize = 16_384;

@@ -88,7 +88,7 @@ const TABLES: &str = "
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Synchronous {
-    /// Each commit waits for the disk. A power cut loses no event that a reader got.
+    /// Each commit waits for the disk. A power cut loses no event that was stored.
     #[default]
     Full,
     /// Only the move of the write-ahead log into the database waits for the disk. A power cut loses the newest events:

@@ -19,7 +19,7 @@ use crate::{
 const PAGE_ROWS_MAX: usize = 50_000;
 /// The time after which a page begins no further step. Memory and the store each have this time.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(1);
-/// Upper bound on the payload bytes of a page. A page has at least one record.
+/// Upper bound on the payload bytes of a page. A page that has only one record may exceed it.
 pub(crate) const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Number of positions that are copied from the index at once. Other tasks may run between two copies.
 const POSITIONS_AT_ONCE: usize = 256;
