@@ -182,6 +182,7 @@ pub(crate) trait RecordEncoder: Send + 'static {
         false
     }
 
-    /// Called with the streams from which retention removed events.
+    /// Called after each publication and before the worker sleeps, with the streams from which retention has removed
+    /// events since the last call. There may be none.
     fn on_evicted(&mut self, _evictions: &Evictions) {}
 }

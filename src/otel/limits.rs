@@ -75,8 +75,8 @@ impl SeenLimits {
     }
 }
 
-/// Updates a limit from an ended span. If parts were dropped, the number of kept ones is the limit. Otherwise the limit
-/// is at least that number.
+/// Updates a limit from an ended span. If parts were dropped, the number of kept parts is the limit. Otherwise the
+/// limit is at least that number.
 fn learn(limit: &AtomicU32, kept: usize, dropped: u32) {
     let kept = u32::try_from(kept).unwrap_or(u32::MAX);
     let known = limit.load(Ordering::Relaxed);

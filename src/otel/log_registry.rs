@@ -45,7 +45,8 @@ fn try_read<T>(lock: &RwLock<T>) -> Option<RwLockReadGuard<'_, T>> {
     }
 }
 
-/// Notes a change of this span in every log. A log that does not show the span discards it.
+/// Notes a change of this span in every log. A log that does not show the span discards the change. Invalid and remote
+/// spans are ignored.
 pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
     if !span.is_valid() || span.is_remote() {
         return;

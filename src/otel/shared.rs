@@ -161,7 +161,8 @@ impl ProcessorShared {
     }
 
     /// Returns the source of a logger provider. If a tracer provider has the same resource, both have one source, so
-    /// the program's spans and log records belong to one process. Without a resource, the newest source is returned.
+    /// the program's spans and log records belong to one process. Without a resource, returns the newest source, or a
+    /// new one if there is none.
     #[cfg(feature = "logs")]
     pub(crate) fn source_of_logs(&self, resource: Option<&Resource>) -> u32 {
         let Some(resource) = resource else {

@@ -307,8 +307,8 @@ impl SpanEvent {
     /// field names them.
     pub const EVENT_BYTES_MAX: usize = 256 * 1024;
     /// Upper bound on the attributes of one object (a span, an event or a link within it, a resource): 1,024. Further
-    /// ones are left out, and `cut` then has the object's name with `.*`. The SDK's own limit is 128; attributes beyond
-    /// that are counted in `dropped`.
+    /// attributes are left out, and `cut` then has the object's name with `.*`. The SDK's own limit is 128: it drops
+    /// further attributes, and the event's `dropped` counts them.
     pub const ATTRIBUTES_MAX: usize = 1024;
 
     /// Creates the event of a span that begins now.

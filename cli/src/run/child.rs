@@ -2,9 +2,9 @@
 //! reports how it ended.
 //!
 //! At a terminal, the child is in our process group, so the terminal itself sends it Ctrl-C and
-//! Ctrl-\. Every other signal is sent to the child alone. Without a terminal, the child gets a
-//! process group of its own. Every signal is sent to that group, so programs that the command has
-//! started receive it, too.
+//! Ctrl-\. The other signals that are passed on are sent to the child alone. Without a terminal,
+//! the child gets a process group of its own. All these signals are then sent to that group, so
+//! programs that the command has started receive them, too.
 
 use std::{
     ffi::OsString,

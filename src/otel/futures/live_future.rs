@@ -53,7 +53,7 @@ pub trait LiveFutureExt: Future + Sized {
     ///
     /// - A future that is dropped before it is ready cancels its span. Examples are a future that loses a `select!`,
     ///   exceeds a timeout or was never polled, and one whose task is aborted or whose `JoinSet` is dropped. The span's
-    ///   end has `"cancelled":true` and the status that the program set. Spans that end within that drop are cancelled,
+    ///   end has `"cancelled":true` and the status that the program set. Spans that end during that drop are cancelled,
     ///   too.
     /// - When the future is ready, the wrapped future and its handle of the span are dropped at once.
     /// - Viewers see how often the future was polled, and how long it worked and waited. During a long poll, they also

@@ -89,7 +89,7 @@ impl TaskLayer {
         })
     }
 
-    /// Enters a span that this thread has not entered before.
+    /// Enters a span that is not among the spans that this thread has entered recently.
     #[cold]
     #[inline(never)]
     fn enter_new<S>(&self, id: &Id, now: u64, ctx: &Context<'_, S>)

@@ -170,7 +170,7 @@ impl Trace {
                     return RunningChange::Closed(closed.operation);
                 }
             }
-            // An update of a span that is not open has no effect.
+            // An update of a span that is not open changes only `last` and `newest`.
             ChangeKind::Updated(update) if self.open.contains(change.span_id) => {
                 self.update(change.span_id, sequence, update);
             }

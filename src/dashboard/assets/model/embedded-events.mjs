@@ -3,8 +3,8 @@
 // server shortened (src/http/routes/trace_snapshot/shortened_ends.rs). Must never touch the DOM.
 
 /**
- * @typedef {{version: number, made: string, by: string, traces: number}} AboutFile when the file was made, by which
- *   program, and how many traces it has
+ * @typedef {{version: number, made: string, by: string, traces: number}} AboutFile the version of the format, when the
+ *   file was made, by which program, and how many traces it has
  */
 
 /** Reads the text in pieces and returns the events of complete lines. */

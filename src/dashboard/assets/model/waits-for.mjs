@@ -22,8 +22,9 @@ const STEPS_MAX = 50_000;
 const LINKS_MAX = 5;
 
 /**
- * Returns the waiting chain of each root with open spans, longest wait first. An innermost span that has long awaited
- * something is preferred over spans that only run, since it is probably the one that hangs.
+ * Returns the waiting chain of each root with open spans, longest wait first. Visits at most LEAVES_MAX innermost
+ * spans, so roots of further ones are left out. An innermost span that has long awaited something is preferred over
+ * spans that only run, since it is probably the one that hangs.
  * @param {Trace} trace
  * @param {number} [now] in tree time
  * @returns {{chains: Chain[], total: number}} `total`: innermost open spans of the whole trace

@@ -158,7 +158,7 @@ export class LogFeed {
   }
 
   /**
-   * Returns whether the record is known, because a record may arrive both by the stream and in a page.
+   * Returns whether the record is known. A record may arrive twice: by the stream and in a page.
    * @param {LogLine} line @returns {boolean}
    */
   has(line) {

@@ -1,4 +1,5 @@
--- Removes a writer that shuts down. Other writers can take over its open events immediately.
+-- Lets a writer leave. A writer without open events is removed. Otherwise the writer counts as
+-- silent for long, so other writers can take over its open events immediately.
 
 local writer, now = ARGV[1], now_ms()
 if redis.call('EXISTS', pins_of(writer), claims_of(writer)) == 0 then

@@ -1,4 +1,4 @@
-//! One process and its file: a restart loses nothing.
+//! A log and its file: restarts, evictions, damaged events, and a second process that only reads.
 
 use std::{collections::BTreeSet, fs, time::Instant};
 
