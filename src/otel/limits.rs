@@ -20,18 +20,29 @@ pub(crate) struct SeenLimits {
     attributes: AtomicU32,
     events: AtomicU32,
     links: AtomicU32,
+    /// The smallest of the limits of the environment. Only spans with at least so many parts can tell of a higher one.
+    unusual_from: usize,
 }
 
 impl SeenLimits {
     pub(crate) fn from_env() -> Self {
         let limit = |name: &str| {
             let limit = env::var(name).ok().and_then(|value| value.parse().ok());
-            AtomicU32::new(limit.unwrap_or(DEFAULT))
+            limit.unwrap_or(DEFAULT)
         };
+        Self::new([
+            limit("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+            limit("OTEL_SPAN_EVENT_COUNT_LIMIT"),
+            limit("OTEL_SPAN_LINK_COUNT_LIMIT"),
+        ])
+    }
+
+    fn new([attributes, events, links]: [u32; 3]) -> Self {
         Self {
-            attributes: limit("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
-            events: limit("OTEL_SPAN_EVENT_COUNT_LIMIT"),
-            links: limit("OTEL_SPAN_LINK_COUNT_LIMIT"),
+            attributes: AtomicU32::new(attributes),
+            events: AtomicU32::new(events),
+            links: AtomicU32::new(links),
+            unusual_from: attributes.min(events).min(links) as usize,
         }
     }
 
@@ -50,15 +61,15 @@ impl SeenLimits {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Updates the limits from an ended span, if the SDK dropped a part of it, or it has at least [`DEFAULT`] parts of
-    /// one kind.
+    /// Updates the limits from an ended span, if the SDK dropped a part of it, or it has as many parts of one kind as the
+    /// smallest limit of the environment.
     #[inline]
     pub(crate) fn learn(&self, span: &SpanData) {
         let (events, links) = (&span.events, &span.links);
         let dropped = span.dropped_attributes_count | events.dropped_count | links.dropped_count;
-        // The bound is a power of two, so one comparison checks whether any of the three numbers reaches it.
+        // If one of the three numbers reaches the bound, so does this one.
         let kept = span.attributes.len() | events.events.len() | links.links.len();
-        if dropped != 0 || kept >= DEFAULT as usize {
+        if dropped != 0 || kept >= self.unusual_from {
             self.learn_unusual(span);
         }
     }
@@ -82,5 +93,51 @@ fn learn(limit: &AtomicU32, kept: usize, dropped: u32) {
     let known = limit.load(Ordering::Relaxed);
     if kept > known || (dropped > 0 && kept != known) {
         limit.store(kept, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, time::UNIX_EPOCH};
+
+    use opentelemetry::{
+        InstrumentationScope, KeyValue,
+        trace::{SpanContext, SpanId, SpanKind, Status},
+    };
+    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+
+    use super::*;
+
+    fn ended(attributes: u32, dropped: u32) -> SpanData {
+        let attributes = (0..attributes).map(|number| KeyValue::new(number.to_string(), 1));
+        SpanData {
+            span_context: SpanContext::NONE,
+            parent_span_id: SpanId::INVALID,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name: Cow::Borrowed("job"),
+            start_time: UNIX_EPOCH,
+            end_time: UNIX_EPOCH,
+            attributes: attributes.collect(),
+            dropped_attributes_count: dropped,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::default(),
+        }
+    }
+
+    #[test]
+    fn a_span_with_more_parts_than_the_environment_allows_raises_the_limit() {
+        let limits = SeenLimits::new([64, 128, 128]);
+        limits.learn(&ended(63, 0));
+        assert_eq!(limits.attributes(), 64);
+        // The builder has set a higher limit.
+        limits.learn(&ended(100, 0));
+        assert_eq!(limits.attributes(), 100);
+        limits.learn(&ended(120, 1));
+        assert_eq!(limits.attributes(), 120);
+        limits.learn(&ended(10, 5));
+        assert_eq!((limits.attributes(), limits.events()), (10, 128));
     }
 }
