@@ -84,8 +84,8 @@ impl LostEvents {
         if self.dropped.total() > 0 {
             let _fits = writeln!(
                 text,
-                "The log has dropped {} starts, {} ends and {} other events since it was opened: what is told here may \
-                 lack something.",
+                "The log has dropped {} starts, {} ends and {} other events since it was opened: problems may be \
+                 missing here.",
                 Count(self.dropped.starts),
                 Count(self.dropped.ends),
                 Count(self.dropped.other)
