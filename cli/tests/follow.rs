@@ -201,7 +201,7 @@ fn log_that_restarted_empty_while_its_follower_was_down_is_reported_as_a_gap() {
 }
 
 #[test]
-fn events_that_the_other_log_removed_meanwhile_are_counted() {
+fn events_that_the_followed_log_has_removed_in_the_meantime_are_counted() {
     let home = Folder::new();
     let few = ["--memory", "--retention-events", "1000"];
     let (first, url) = serve(&home, "127.0.0.1:0", &few);

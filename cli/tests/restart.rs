@@ -205,7 +205,7 @@ fn log_records_whose_answer_was_lost_are_not_stored_twice() {
 }
 
 #[test]
-fn an_open_span_that_is_sent_again_runs_on_after_a_restart() {
+fn an_open_span_that_is_sent_again_is_running_after_a_restart() {
     let home = Folder::new();
     let (server, host) = serve(&home);
     let mut open = span(1, 0);

@@ -112,7 +112,7 @@ mod tests {
     use crate::util::sync::locks::catch_panic;
 
     #[test]
-    fn a_poisoned_lock_is_read_and_a_taken_one_is_not() {
+    fn a_poisoned_lock_is_read_and_a_held_lock_is_not() {
         let value = RwLock::new(1);
         let panicked = catch_panic(|| {
             let _held = write(&value);

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_is_left_follows_the_last_updates_and_waits_for_three_of_them() {
+    fn the_time_left_is_known_from_three_updates_on_and_follows_the_last_updates() {
         let mut rate = ProgressRate::default();
         let mut seen = Vec::new();
         for second in 1..=4 {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_that_come_fast_are_bounded_and_those_of_ten_seconds_count() {
+    fn the_rate_covers_ten_seconds_of_updates_and_stores_a_bounded_number() {
         let mut rate = ProgressRate::default();
         for step in 0..1000 {
             rate.add(

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_of_cancelled_spans_is_bounded_and_counts_what_it_has() {
+    fn the_set_of_cancelled_spans_is_bounded_and_counts_its_members() {
         let set = CancelledSpans::new();
         let tokens = 1..=10 * CancelledSpans::PLACES as u64;
         tokens.clone().for_each(|token| set.insert(token));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_replaces_only_what_it_says_and_texts_are_bounded() {
+    fn a_change_replaces_only_the_fields_that_it_has_and_texts_are_bounded() {
         let of = |attributes: Json| *of_json(&attributes).unwrap();
         let mut progress = of(json!({"progress.total": 9, "progress.units": "rows", "other": 1}));
         assert!(!progress.is_shown());

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_replaces_what_it_names_and_adds_what_is_new() {
+    fn a_change_replaces_known_attributes_and_adds_new_ones() {
         let of = |attributes: &Pairs<'_>| RootAttributes::of(attributes).unwrap();
         let known = of(&vec![("page", Value::Int(1)), ("row", Value::Int(2))]);
         let change = of(&vec![

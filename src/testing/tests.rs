@@ -632,7 +632,7 @@ fn a_subscriber_of_the_program_gets_the_same_as_without_livespan() {
 }
 
 #[test]
-fn a_test_whose_subscriber_was_set_too_late_says_so() {
+fn a_test_reports_that_its_subscriber_was_set_too_late() {
     let folder = ReplayFolder::new("later");
     let output = start("beside_later", &folder).wait_with_output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -855,7 +855,7 @@ fn a_test_that_returns_an_error_leaves_its_file_only_with_the_keep_variable() {
 
 #[cfg(unix)]
 #[test]
-fn each_test_that_runs_when_the_process_aborts_says_so_with_what_it_did_itself() {
+fn each_test_that_runs_when_the_process_aborts_reports_its_own_open_spans() {
     let folder = ReplayFolder::new("together");
     let child = start_with("together::", &["--test-threads", "3"], &folder);
     let output = child.wait_with_output().unwrap();

@@ -394,7 +394,7 @@ async fn a_narrow_page_stays_usable_while_the_program_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_says_how_much_of_a_trace_retention_has_removed() {
+async fn the_page_shows_how_much_of_a_trace_retention_has_removed() {
     let retention = Retention::default().events(40);
     let live = LiveSpans::builder().retention(retention).build().unwrap();
     let app = App::of(live, "127.0.0.1:0").await;

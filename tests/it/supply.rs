@@ -13,7 +13,7 @@ use crate::support::root;
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 #[test]
-fn licences_are_those_that_the_policy_allows() {
+fn the_policy_allows_every_licence() {
     let allowed = policy("licenses", "allow");
     let refused: Vec<_> = shipped()
         .into_iter()
@@ -129,7 +129,7 @@ fn features_of_tracing_subscriber_change_no_other_subscriber() {
 }
 
 #[test]
-fn expressions_of_licences_are_read_as_spdx_says() {
+fn licence_expressions_are_evaluated_by_the_rules_of_spdx() {
     let allowed = BTreeSet::from(["MIT".to_owned(), "ISC".to_owned()]);
     for (expression, expected) in [
         ("MIT", true),

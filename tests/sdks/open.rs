@@ -1,4 +1,5 @@
-//! An open span: with a start sender, readers get its start and its changes before it ends.
+//! An open span: with a start sender (`clients/`), readers get its start and its changes before it
+//! ends.
 
 use serde_json::json;
 

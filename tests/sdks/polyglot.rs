@@ -37,7 +37,7 @@ async fn service_ends_with_its_input(mut service: Command) {
 }
 
 #[tokio::test]
-async fn shop_ends_when_the_program_that_started_it_does() {
+async fn shop_ends_with_the_program_that_started_it() {
     let mut shop = node("shop.mjs");
     let stub = installed("javascript/no_bundler.mjs");
     shop.env(
@@ -48,7 +48,7 @@ async fn shop_ends_when_the_program_that_started_it_does() {
 }
 
 #[tokio::test]
-async fn printer_ends_when_the_program_that_started_it_does() {
+async fn printer_ends_with_the_program_that_started_it() {
     let printer = project().join("examples/polyglot/printer.py");
     service_ends_with_its_input(python(&printer)).await;
 }

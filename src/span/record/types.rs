@@ -16,7 +16,7 @@ use crate::{
 pub(crate) enum Record<'a> {
     Start(SpanRecord<'a>),
     End(SpanRecord<'a>, EndFields<'a>),
-    /// An end that the worker ignores unless readers have the span's start.
+    /// An end that the worker uses only if readers have the span's start.
     EndIfShown(SpanRecord<'a>, EndFields<'a>),
     /// The attributes or the state of an open span changed.
     Update(SpanRecord<'a>, Option<SpanState>, Timestamp),

@@ -57,7 +57,7 @@ pub(crate) fn write_end(
     write_end_as(END, buf, source, span, origin)
 }
 
-/// Writes an end that the worker ignores unless readers have the span's start.
+/// Writes an end that the worker uses only if readers have the span's start.
 pub(crate) fn write_end_if_shown(
     buf: &mut WriteBuf<'_>,
     source: u32,

@@ -261,7 +261,7 @@ mod tests {
     use crate::log::batch::Batch;
 
     #[test]
-    fn every_pin_comes_back_from_its_columns() {
+    fn every_pin_is_decoded_from_its_columns_unchanged() {
         let key = StreamKey::new("a").unwrap();
         for pin in [
             Pinning::None,

@@ -67,7 +67,7 @@ fn trace(number: u64, described: &Json) -> ([u8; 16], Trace) {
 }
 
 #[test]
-fn searches_find_what_the_shared_examples_say() {
+fn searches_find_the_expected_traces_of_the_shared_examples() {
     let shared = shared();
     let now = Timestamp::from_nanos(shared["nowMs"].as_u64().unwrap() * 1_000_000);
     let described = shared["traces"].as_array().unwrap();
@@ -135,7 +135,7 @@ fn found_in_events(query: &str) -> (bool, Json) {
 }
 
 #[test]
-fn searches_find_in_events_what_the_shared_examples_say() {
+fn searches_of_events_find_the_expected_matches_of_the_shared_examples() {
     for example in shared()["inEvents"].as_array().unwrap() {
         let is_found = !example["span"].is_null();
         let expected = if is_found {
@@ -169,7 +169,7 @@ fn terms_may_hold_in_different_spans_and_in_the_summary() {
 }
 
 #[test]
-fn an_excerpt_is_short_and_holds_what_was_found() {
+fn an_excerpt_is_short_and_contains_the_match() {
     let long = format!("{}Straße{}", "ä".repeat(5_000), "x".repeat(5_000));
     let event = serde_json::json!({
         "type": "started", "spanId": "a", "attributes": {"sql": long},

@@ -790,7 +790,7 @@ fn of_root(attributes: &Json) -> Option<RootAttributes> {
 }
 
 #[test]
-fn the_attributes_are_those_of_the_root_with_its_updates_and_at_last_those_of_its_end() {
+fn the_attributes_are_those_of_the_root_with_its_updates_and_after_its_end_those_of_the_end() {
     let with = |mut change: SpanChange, attributes: Json| {
         match &mut change.kind {
             ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => {

@@ -145,7 +145,7 @@ async fn pages_of_a_reader_of_some_traces_are_full_and_begin_at_its_own() {
 }
 
 #[tokio::test]
-async fn the_live_list_of_a_reader_of_some_traces_goes_on_at_its_own() {
+async fn the_live_list_of_a_reader_of_some_traces_continues_at_its_own_traces() {
     let live = of_some(&[1, 2]);
     let mut stream = Stream::of_body(ask(&live, "/traces/sse").await);
     let snapshot = stream.event("traces").await.json();
@@ -164,7 +164,7 @@ async fn the_live_list_of_a_reader_of_some_traces_goes_on_at_its_own() {
 }
 
 #[tokio::test]
-async fn a_page_reads_so_many_events_and_says_where_it_stopped() {
+async fn a_page_reads_a_bounded_number_of_rows_and_reports_where_it_stopped() {
     let mut store = VecStore::new(IN_MEMORY);
     let read = Arc::new(AtomicU64::new(0));
     store.on_page = Box::new({
@@ -205,7 +205,7 @@ async fn a_page_reads_so_many_events_and_says_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_goes_on() {
+async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_page_continues() {
     let mut store = VecStore::new(IN_MEMORY);
     let is_slow = Arc::new(AtomicU64::new(0));
     store.on_read = Box::new({
@@ -233,7 +233,7 @@ async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_goes_on() {
 }
 
 #[tokio::test]
-async fn a_summary_of_a_beginning_says_so() {
+async fn a_summary_of_a_part_of_a_trace_is_marked_as_partial() {
     let live = stored(VecStore::new(IN_MEMORY));
     let root = span(1_000_000);
     put(&live, [SpanEvent::started(trace(1), root, "row")]);

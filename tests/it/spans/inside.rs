@@ -322,7 +322,7 @@ fn a_repeated_key_reaches_the_exporter_once_however_the_span_ends() {
 }
 
 #[test]
-fn attributes_beyond_the_limit_take_no_room_of_earlier_ones() {
+fn attributes_beyond_the_limit_do_not_displace_earlier_ones() {
     let inside = Inside::new();
     let mut span = inside.provider.tracer("test").start("wide");
     let pair = |number: i64| KeyValue::new(format!("key {number}"), number);
@@ -439,7 +439,7 @@ fn the_changes_of_an_open_span_outlive_retention() {
     let ended = as_ended(&live)[&id].clone();
     assert_eq!(ended["events"].as_array().unwrap().len(), 3);
     assert_eq!(ended["links"].as_array().unwrap().len(), 4);
-    // Both a reader of all events and one that comes late have the whole state.
+    // A reader of all events and a late reader both have the whole state.
     assert_eq!(rebuilt(&live)[&id], ended);
     assert_eq!(rebuilt(&replayed)[&id], ended);
     let of_span = replayed

@@ -142,7 +142,7 @@ fn processed(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> [i
 }
 
 #[test]
-fn spans_that_end_after_the_log_was_shut_down_came_too_late() {
+fn spans_that_end_after_the_log_was_shut_down_are_counted_as_too_late() {
     let (live, meters, exporter) = metered(LiveSpans::builder());
     let processor = live.span_processor();
     let provider = SdkTracerProvider::builder()
@@ -157,7 +157,7 @@ fn spans_that_end_after_the_log_was_shut_down_came_too_late() {
         drop(tracer.start("too late"));
     }
     assert_eq!(processed(&meters, &exporter), [1, 0, 4]);
-    // A processor that was shut down and still gets an end.
+    // The processor is shut down, and still gets an end afterwards.
     processor.shutdown_with_timeout(PATIENCE).unwrap();
     let spans = InMemorySpanExporter::default();
     let other = SdkTracerProvider::builder()

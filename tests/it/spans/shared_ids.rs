@@ -212,7 +212,7 @@ fn a_large_twin_whose_start_is_not_remembered_does_not_replace_a_small_one() {
 }
 
 #[test]
-fn an_id_in_two_traces_and_an_id_that_is_used_again_are_spans_of_their_own() {
+fn an_id_in_two_traces_or_used_again_identifies_separate_spans() {
     for watched in both() {
         let mut one = start(&watched, "one", 0, SpanKind::Server, &below(1, 5));
         let mut two = start(&watched, "two", 1, SpanKind::Server, &below(2, 5));

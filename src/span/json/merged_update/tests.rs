@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn a_complete_update_replaces_those_that_it_repeats(updates in vec(update(), 1..12), at in any::<prop::sample::Index>()) {
+    fn a_complete_update_replaces_the_updates_that_it_repeats(updates in vec(update(), 1..12), at in any::<prop::sample::Index>()) {
         let (before, after) = updates.split_at(at.index(updates.len()));
         let mut complete = MergedUpdate::default();
         for update in before {

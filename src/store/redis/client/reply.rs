@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pins_come_back_as_they_were_written() {
+    fn pins_are_decoded_as_they_were_encoded() {
         for pin in [
             Pinning::None,
             Pinning::Open(0),

@@ -31,7 +31,7 @@ fn three_waits(live: &LiveSpans) -> Engine {
 }
 
 #[test]
-fn events_that_come_before_their_waits_are_kept_in_order() {
+fn events_that_arrive_before_their_waits_are_kept_in_order() {
     let engine = three_waits(&log());
     let state = block_on(async {
         let id = engine.create(()).unwrap();
