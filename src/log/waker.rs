@@ -100,7 +100,8 @@ impl WakeSet {
 }
 
 /// Readers whose tasks run on one runtime. The publishing thread wakes one task for all of them, and that task wakes
-/// the readers: waking a task from another thread costs a system call, which is more than the rest of a wake-up.
+/// the readers. The reason: waking a task from another thread costs a system call, which is more than the rest of a
+/// wake-up.
 #[derive(Debug, Default)]
 pub(crate) struct WakeGroup {
     wake_flag: Arc<WakeFlag>,

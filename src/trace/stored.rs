@@ -30,8 +30,8 @@ use crate::{
 /// Upper bound on the events from the beginning of a trace that are read for its summary. The
 /// summary of a larger trace covers its beginning and its end, and reports this.
 const TRACE_EVENTS_MAX: usize = 20_000;
-/// The end of a larger trace is also read: its events that are at most this many sequences before
-/// its last event, or before the head of the log if the last event is unknown.
+/// The end of a larger trace is also read: its events within this many sequences before its last event. If the last
+/// event is unknown, the head of the log is used instead.
 const END_NUMBERS: u64 = 5_000;
 /// Number of streams that are listed at once.
 const STREAMS_AT_ONCE: usize = 500;

@@ -43,8 +43,8 @@ export class FileFeed {
   }
 
   /**
-   * The time up to which open spans are drawn: the time when the file was made, if the file contains it and it is later
-   * than the trace's last event; else the time of that event.
+   * The time up to which open spans are drawn: the time of the trace's last event, or the time when the file was made,
+   * if the file contains it and it is later.
    * @returns {number} in tree time
    */
   get fixedNow() {

@@ -1,9 +1,12 @@
 -- Applies retention, and returns pins (open events) that dead writers left open. A returned pin moves to the claims of
 -- the caller. If the caller dies, another writer gets its claims together with its own pins.
 --
--- ARGV: 11 how long a writer is silent before it counts as dead (ms), 12 and 13 the bounds on returned events and
--- bytes, 14 `again` if a reply was lost, so that the caller's own claims are returned once more, 15 the number of the
--- pins that follow, which were returned before and are now settled; then pins that the writer knows were taken from it.
+-- ARGV, after those of `writing.lua`:
+-- 11 how long a writer is silent before it counts as dead (ms)
+-- 12, 13 the bounds on the returned events and bytes
+-- 14 `again` if a reply was lost: the caller's own claims are then returned once more
+-- 15 the number of the pins that follow: they were returned before and are now settled
+-- The rest: pins that the writer knows were taken from it.
 
 local writer = ARGV[1]
 local state, now = load_state(), now_ms()

@@ -1,8 +1,13 @@
 -- The common part of all scripts that write: how epochs (`lives`) begin, pins move, and retention trims.
 --
--- ARGV: 1 writer, 2 and 3 the epoch and the newest sequence that it knows, 4 the name of a new epoch, if one begins, 5
--- the epochs that it knows, 6 how long to wait for reports of living writers before an epoch begins (ms), 7 to 9
--- retention (events, bytes, ms), 10 how long a stream's key lives (ms).
+-- ARGV:
+-- 1 the writer
+-- 2, 3 the epoch and the newest sequence that the writer knows
+-- 4 the name of the new epoch, if one begins
+-- 5 the epochs that the writer knows
+-- 6 how long to wait for reports of living writers before an epoch begins (ms)
+-- 7, 8, 9 retention: events, bytes, age (ms)
+-- 10 how long a stream's key lives (ms)
 
 -- Upper bound on streams that one step of retention visits. Each event of the batch raises it by two.
 local VISITED_MAX = 512
