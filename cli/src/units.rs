@@ -51,7 +51,8 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((digits.parse().ok()?, unit))
 }
 
-/// Percent-encodes every byte that has a special meaning in a query or a header.
+/// Percent-encodes every byte except the unreserved ones (RFC 3986, section 2.3), for a query or a
+/// header.
 pub(crate) fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

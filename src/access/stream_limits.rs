@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_a_proxy_on_this_machine_stands_for_many() {
+    fn the_default_limit_does_not_apply_to_loopback_addresses() {
         let limits = Arc::new(StreamLimits::new(usize::MAX, None));
         let many = DEFAULT_SUBSCRIBERS_PER_ADDRESS + 1;
         let mut held: Vec<_> = (0..many)

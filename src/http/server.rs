@@ -424,7 +424,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn clients_that_come_at_once_are_accepted_by_the_system() {
+    async fn the_backlog_accepts_clients_that_connect_at_the_same_time() {
         let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
         let allowed: u16 = allowed.trim().parse().unwrap_or(u16::MAX);
         let live = LiveSpans::builder().build().unwrap();

@@ -165,7 +165,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_start_from_a_template_equals_one_without(
+    fn a_start_from_a_template_equals_one_without_a_template(
         first in span(),
         second in span(),
         peeked in any::<bool>(),

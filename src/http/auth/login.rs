@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_is_sent_to_where_it_is() {
+    fn a_browser_is_redirected_to_the_path_that_it_requested() {
         let asked = |path: &str| {
             let request = http::Request::builder().uri(path).body(()).unwrap();
             own_path(&request.into_parts().0)

@@ -31,7 +31,7 @@ fn a_key_is_split_into_words() {
 }
 
 #[test]
-fn by_default_secrets_are_masked_and_nothing_that_only_sounds_like_them() {
+fn by_default_secrets_are_masked_and_similar_keys_are_not() {
     let redaction = Redaction::default();
     for key in [
         "authorization",
@@ -602,7 +602,7 @@ fn hostile_text() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_text_is_kept_exactly_if_masking_leaves_it_as_it_is(text in hostile_text()) {
+    fn keeps_is_true_exactly_for_texts_that_masking_does_not_change(text in hostile_text()) {
         let redaction = Redaction::default();
         let is_same = masked(&redaction, "note", &text) == text;
         prop_assert_eq!(redaction.keeps(text.as_bytes()), is_same);

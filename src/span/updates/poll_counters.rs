@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_that_was_over_before_it_was_reported_does_not_block() {
+    fn a_poll_that_ended_before_its_report_is_not_reported_as_blocking() {
         let counters = PollCounters::default();
         counters.note_first(100);
         counters.begin(100, 3);

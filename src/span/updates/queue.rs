@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_end_that_found_the_lock_taken_nothing_is_reported() {
+    fn no_change_is_reported_after_an_end_that_found_the_lock_taken() {
         let slot = slot();
         assert_eq!(note(&slot, "a"), NoteResult::MustQueue);
         let held = slot.state.lock();

@@ -386,7 +386,7 @@ fn readers_learn_when_a_store_that_failed_at_opening_works_again() {
 }
 
 #[test]
-fn a_gap_in_the_middle_of_an_outage_does_not_end_it() {
+fn a_gap_in_the_middle_of_an_outage_does_not_end_the_outage() {
     let (target, on) = failing_behind(2, refuse);
     put(&target, [Note::new("kept")]);
     on.store(true, Ordering::SeqCst);
@@ -491,7 +491,7 @@ fn events_missing_from_pages_of_the_store_are_an_exact_gap() {
 }
 
 #[test]
-fn a_subscriber_that_goes_within_a_frame_leaves_nothing_behind() {
+fn a_subscriber_dropped_within_a_frame_leaves_no_state() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("1").on("a"), Note::new("2")]);
     for _ in 0..100 {
@@ -896,7 +896,7 @@ fn a_subscription_ends_with_the_log_though_its_store_never_answers() {
 }
 
 #[test]
-fn a_filter_that_passes_nothing_of_many_pages_gives_other_tasks_their_turn() {
+fn a_filter_that_rejects_many_pages_yields_to_other_tasks() {
     const HISTORY: u64 = 20_000;
     for options in [Subscribe::all(), Subscribe::to(key("a"))] {
         let store = VecStore::new(10).with_history(HISTORY, |_| Some("a"));

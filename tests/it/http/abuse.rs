@@ -94,7 +94,7 @@ async fn a_client_that_never_reads_costs_no_memory_and_nobody_else_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_closed() {
+async fn a_connection_whose_client_reads_nothing_is_closed() {
     let app = App::start().await;
     for chunk in 0..40 {
         let spans = (0..500).map(|number| 1 + chunk * 500 + number);

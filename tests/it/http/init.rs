@@ -340,7 +340,7 @@ async fn until_ended(url: &str) {
 }
 
 #[tokio::test]
-async fn a_page_that_lingers_waits_for_a_viewer_and_until_it_leaves() {
+async fn a_lingering_page_waits_until_its_viewer_leaves() {
     for (role, linger) in [("1", "forever"), ("waits", "")] {
         let variables = [
             ("LIVESPAN_ADDR", "127.0.0.1:0"),

@@ -136,7 +136,7 @@ async fn shutdown_ends_open_streams_and_the_server() {
 }
 
 #[tokio::test]
-async fn a_log_that_ended_by_itself_says_why_and_still_shows_what_it_has() {
+async fn a_log_that_ended_by_itself_gives_the_reason_and_still_serves_its_events() {
     let (store, gate) = GatedStore::new(livespan::Retention::default());
     let app = App::serve(livespan::LiveSpans::builder().store(store).build().unwrap()).await;
     put(&app.live, done(1, "kept", 1));
@@ -169,8 +169,7 @@ async fn a_log_that_ended_by_itself_says_why_and_still_shows_what_it_has() {
 
 /// Does what a SIGTERM handler does: shuts the provider down, then the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its_own_to_come_back()
-{
+async fn at_shutdown_every_client_gets_the_last_events_end_and_its_own_time_to_reconnect() {
     const CLIENTS: u64 = 200;
     let app = App::start().await;
     let provider = provider(&app.live);

@@ -317,7 +317,7 @@ async fn every_response_has_the_security_headers() {
 }
 
 #[tokio::test]
-async fn a_host_nobody_allowed_learns_no_origin() {
+async fn a_request_for_a_host_that_is_not_allowed_is_refused() {
     let live = open_to_the_shop();
     let rebound = Request::builder()
         .uri("/traces")

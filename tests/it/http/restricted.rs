@@ -231,7 +231,7 @@ async fn a_reader_of_no_trace_at_all_sees_none() {
 }
 
 #[tokio::test]
-async fn the_live_list_neither_shows_nor_removes_others() {
+async fn the_live_list_neither_shows_nor_removes_other_traces() {
     let live = of_the_first();
     let response = ask(&live, "/traces/sse").await;
     let mut stream = Stream::of_body(response.into_body());

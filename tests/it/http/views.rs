@@ -210,7 +210,7 @@ async fn no_unlisted_field_passes_a_view() {
 }
 
 #[tokio::test]
-async fn an_event_is_decided_once_for_all_who_look_through_a_view() {
+async fn a_view_decides_about_an_event_once_for_all_its_readers() {
     let live = log();
     let asked = Arc::new(AtomicUsize::new(0));
     let view = {
@@ -254,7 +254,7 @@ async fn a_reader_of_a_view_resumes_after_its_last_event() {
 }
 
 #[tokio::test]
-async fn where_a_views_own_function_panics_nothing_is_shown() {
+async fn spans_whose_view_function_panics_are_not_shown() {
     let live = log();
     put(&live, order());
     let view = View::new(|span| span.name() == "order" || panic!("the app's own mistake"));
@@ -369,7 +369,7 @@ impl std::task::Wake for Woken {
 }
 
 #[tokio::test]
-async fn a_view_that_hides_almost_everything_gives_other_tasks_their_turn() {
+async fn a_view_that_hides_almost_everything_yields_to_other_tasks() {
     const SPANS: usize = 20_000;
     let live = crowd(SPANS as u64);
     for shown in ["nothing", "query"] {

@@ -56,7 +56,7 @@ export function phasesOf(trace, root) {
 }
 
 /**
- * Returns the observed phases. While the job runs, the phases that an earlier run had after them follow.
+ * Returns the observed phases. While the job runs, also returns the phases that came after these in an earlier run.
  * @param {Phase[]} phases @param {EarlierPhase[]} earlier
  * @param {{now: number, isOpen: boolean, usual: (name: string) => number, leftOf: (name: string) => number}} given `isOpen`: the job runs;
  *   `usual`, `leftOf`: in milliseconds, NaN if unknown

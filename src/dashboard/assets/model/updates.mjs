@@ -53,7 +53,8 @@ export function withUpdatesOf(lost, open) {
 
 /**
  * @param {any[]} before @param {any[]} fresh
- * @returns {{items: any[], left: number}} both lists without repetitions, bounded; `left`: items over the bound
+ * @returns {{items: any[], left: number}} both lists, bounded, without the fresh items that `before` has; `left`:
+ *   items over the bound
  */
 function added(before, fresh) {
   const items = [...before];

@@ -1,4 +1,4 @@
--- Records that the writer lives, with the epoch and the newest sequence that it knows. Returns also the streams that
+-- Records that the writer lives, with the epoch and the newest sequence that it knows. Also returns the streams that
 -- are kept on request.
 
 local state, now = load_state(), now_ms()

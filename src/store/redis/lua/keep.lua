@@ -10,7 +10,8 @@ local key = ARGV[12]
 local events_max = math.floor(tonumber(ARGV[7]) / KEPT_DIVISOR)
 local bytes_max = math.floor(tonumber(ARGV[8]) / KEPT_DIVISOR)
 
--- The number and bytes of a stream's events. If there are too many, the bytes are 0.
+-- The number and bytes of a stream's events. The bytes are 0 if there are too many events. They are
+-- counted only until they exceed their bound.
 local function size_of_stream(stream)
   local events, bytes, from = redis.call('XLEN', stream), 0, '-'
   if events > events_max then return events, 0 end

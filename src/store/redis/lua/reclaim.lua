@@ -1,4 +1,4 @@
--- Returns its pins to a writer that was considered dead. ARGV: from 11 on, pins that the writer has open. Returns the
+-- Gives a writer that was considered dead its pins back. ARGV: from 11 on, pins that the writer has open. Returns the
 -- pins that the log no longer knows, because it has lost their opening events.
 
 local writer = ARGV[1]
