@@ -44,7 +44,8 @@ pub(crate) fn ids(data: &[u8]) {
     }
 }
 
-/// Returns a builder of a log whose access rule admits every request.
+/// Returns a builder of a log whose access rule admits every request. A request with the header `x-nothing` can read
+/// nothing.
 fn open_to_all() -> LiveSpansBuilder {
     LiveSpans::builder().auth(Auth::check(|request| {
         if request.headers.contains_key("x-nothing") {

@@ -382,7 +382,7 @@ impl Connection {
             self.events += 1;
             end = at + COUNTED.len();
         }
-        // An event's name may arrive in two parts.
+        // The counted text may arrive in two parts.
         let keep = self.rest.len().saturating_sub(COUNTED.len() - 1);
         self.rest.drain(..keep.max(end));
     }

@@ -116,7 +116,7 @@ pub(crate) fn each_change_is_reported_once_and_before_the_end() {
     let reported = worker.join().unwrap();
     match host.join().unwrap() {
         (noted, Some(rest)) => assert_eq!(reported + rest, noted),
-        // The worker held the lock at the end: it took all changes before the end, or counts the others as lost.
+        // The worker held the lock at the end. It took all changes before the end, or counts the rest as lost.
         (noted, None) => assert!(reported <= noted),
     }
 }

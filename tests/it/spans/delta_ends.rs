@@ -91,7 +91,7 @@ fn an_end_is_complete_with_and_without_our_sampler() {
     assert_eq!(copied[2]["links"].as_array().unwrap().len(), 2);
     assert_eq!(copied[2]["startTimestamp"], copied[1]["timestamp"]);
     let (mut copied, seen) = (timeless(copied), timeless(seen));
-    // The scope is the only field that a sampler cannot see.
+    // Of the compared fields, the scope is the only one that a sampler cannot see.
     let started = copied[1].as_object_mut().unwrap();
     assert_eq!(started.remove("scope"), Some(json!("shop::cart")));
     assert_eq!(started.remove("scopeVersion"), Some(json!("1.2.0")));
