@@ -17,7 +17,7 @@ use crate::util::sync::{
 /// The wake flag of one reader.
 #[derive(Debug)]
 pub(crate) struct WakeFlag {
-    /// A creation number: later flags have higher ones.
+    /// The number of this flag in the order of creation.
     number: u64,
     notified: AtomicBool,
     waker: Mutex<Option<Waker>>,

@@ -164,8 +164,8 @@ fn evicted_count(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
     Ok(evicted.map(|evicted| evicted.events))
 }
 
-/// Checks that the count of `evicted()`, if known, lies between two numbers: the unreadable events just before the call
-/// and just after it. These may differ, because a store may evict at any time.
+/// Checks that the count of `evicted()`, if known, is at least the number of unreadable events just before the call,
+/// and at most their number just after it. These numbers may differ, because a store may evict at any time.
 pub(crate) fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let of_stream = |events: Vec<StoredEvent>| {
         let own = events.iter().filter(|event| event.key == Some(key));

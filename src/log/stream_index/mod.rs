@@ -167,7 +167,8 @@ impl StreamIndex {
         }
     }
 
-    /// Records whether the stream is kept on request. If so, its events are carried from now on.
+    /// Records whether the stream is kept on request. If so, its events are carried from now on. Otherwise they are
+    /// carried only while the stream is open.
     pub(crate) fn set_kept(&mut self, slot: StreamSlot, is_kept: bool) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.carrying = if is_kept {

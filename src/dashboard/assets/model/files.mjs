@@ -143,7 +143,7 @@ export class FileTraces {
     return parts;
   }
 
-  /** @param {string} [made] when the file was made, if it says so */
+  /** @param {string} [made] when the file was made, if the file contains that time */
   finish(made = "") {
     for (const feed of this.feeds.values()) {
       for (const event of this.ofAll) feed.take(event);

@@ -144,7 +144,8 @@ local function forget_evicted(key)
   end
 end
 
--- Counts events trimmed from a stream's own key; nil means that another program has deleted some of them.
+-- Counts events trimmed from a stream's own key. `trimmed` is nil if another program has deleted some of them: the
+-- count is unknown from then on.
 local function count_evicted(key, trimmed)
   if key == '' or trimmed == 0 then return end
   if not trimmed then
@@ -154,7 +155,7 @@ local function count_evicted(key, trimmed)
   end
 end
 
--- Deletes an opening event that was kept beyond retention.
+-- Deletes an opening event or a state that was kept beyond retention. Does nothing if it is not kept.
 local function release(state, sequence)
   local at = text(sequence)
   local kept = redis.call('HGET', KEPT, at)
@@ -175,7 +176,8 @@ local function release(state, sequence)
 end
 
 -- Removes a pin from the pins of all writers except `writer`, and from all claims. If FORMER has another writer for the
--- pin, the pin is added to that writer's `taken` set.
+-- pin, the pin is added to that writer's `taken` set. Removes the entry of FORMER unless `keep_former`, and returns its
+-- writer.
 local function disown(pin, writer, keep_former)
   local former = redis.call('HGET', FORMER, pin)
   if former then
@@ -302,7 +304,8 @@ local function trim_stream(state, key, stream, registered)
   return lost and state.oldest or nil
 end
 
--- Forgets a dead writer once its last event is removed.
+-- Forgets writers whose last event is removed, at most 16 per call. Living writers, and dead writers that still have
+-- pins or claims, are not forgotten.
 local function clean_writers(state, oldest, now)
   local old = redis.call('ZRANGEBYSCORE', WROTE, '-inf', '(' .. text(oldest), 'LIMIT', 0, 16)
   for _, writer in ipairs(old) do
