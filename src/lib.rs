@@ -70,8 +70,8 @@
 //!
 //! Without any feature, the crate is only the event log: the modules [`sse`] and [`store`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// This code runs inside someone else's process: it never panics or exits, and only `init()`, `layer()` and the module
-// `testing` print. Tests may.
+// This code runs inside someone else's process: it never panics or exits, and only `init()`, `layer()`,
+// `LiveSpans::dump_on_signal` and the module `testing` print. Tests may do all of this.
 #![cfg_attr(
     not(test),
     warn(

@@ -159,7 +159,7 @@ impl Joined {
         self.page.as_deref()
     }
 
-    /// Waits until the other livespan has read everything.
+    /// Waits until the other livespan has read everything, within the time limits of the function [`wait_for_reader`].
     pub(super) fn wait_for_reader(&self) {
         wait_for_reader(&self.live, READ_TIMEOUT);
     }
@@ -174,9 +174,9 @@ impl Joined {
     }
 }
 
-/// Waits until a reader has opened a stream, because a program may end just after it has begun. Then waits until the
-/// last events are visible. If they are not visible in time, returns. Otherwise ends the streams, and waits at most
-/// `timeout` until each has sent its last event.
+/// Waits at most [`FIRST_READER_TIMEOUT`] until a reader has opened a stream, because a program may end just after it
+/// has begun. Then waits, at most as long again, until the last events are visible. If they are not visible in time,
+/// returns. Otherwise ends the streams, and waits at most `timeout` until each has sent its last event.
 pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
     let streams = &live.shared.stream_limits;
     wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);
