@@ -143,7 +143,7 @@ pub struct Status {
     pub retained_streams: usize,
     /// Number of opening events, such as starts of spans, whose closing event has not come yet.
     pub open: usize,
-    /// Number of opening events that could not be kept beyond retention.
+    /// Number of opening events, and of [states](crate::sse::Pinning::State), that could not be kept beyond retention.
     pub unpinned: u64,
     /// Number of streams, such as traces, that are kept on request.
     pub kept_streams: usize,
