@@ -11,7 +11,7 @@ using OpenTelemetry;
 /// </code>
 /// It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
 /// and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a map.
-/// It follows at most 4,096 open spans; livespan receives further ones when they have ended.
+/// It follows at most 4,096 open spans. Livespan receives further spans only when they have ended.
 /// </summary>
 public sealed class StartSender : CompositeProcessor<Activity> // a composite passes the resource to the exporter
 {

@@ -7,7 +7,7 @@
 //
 // It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
 // and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a map.
-// It follows at most 4,096 open spans; livespan receives further ones when they have ended.
+// It follows at most 4,096 open spans. Livespan receives further spans only when they have ended.
 //
 // Up to v1.45.0, the SDK has a data race between reading and setting the attributes of an open span (#8706).
 package startsender

@@ -8,7 +8,7 @@ It needs the SDK and your OTLP exporter. Register it beside your own processor:
 
 It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
 and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a dict.
-It follows at most 4,096 open spans; livespan receives further ones when they have ended.
+It follows at most 4,096 open spans. Livespan receives further spans only when they have ended.
 """
 import contextlib, os, threading, time
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
