@@ -27,8 +27,9 @@ type SpanOfTrace = (StreamKey, u64);
 #[derive(Debug, Default)]
 pub(super) struct LostSpanUpdates {
     merged: Map<SpanOfTrace, MergedUpdate>,
-    /// Streams that were read from the store already, each from its first opening event on.
-    read: Set<StreamKey>,
+    /// Streams that were read from the store already, each from its first opening event on, and whether all their events
+    /// could be read.
+    read: Map<StreamKey, bool>,
     events: usize,
     bytes: usize,
 }
@@ -99,11 +100,19 @@ impl LostSpanUpdates {
     }
 
     /// Reads the updates of a trace from the store, unless an earlier call for one of its spans has read them. The
-    /// caller passes the opening events in log order.
-    pub(super) fn read_store(&mut self, log: &Log, opened: OpenedAt) -> Result<(), Error> {
-        if !self.read.insert(opened.key) {
-            return Ok(());
+    /// caller passes the opening events in log order. Returns whether all updates of the trace were read: the store may
+    /// fail, and a bound may be reached.
+    pub(super) fn read_store(&mut self, log: &Log, opened: OpenedAt) -> bool {
+        if let Some(is_whole) = self.read.get(&opened.key) {
+            return *is_whole;
         }
+        let is_read = self.read_pages(log, opened).is_ok();
+        let is_whole = is_read && self.events < EVENTS_MAX && self.bytes < BYTES_MAX;
+        self.read.insert(opened.key, is_whole);
+        is_whole
+    }
+
+    fn read_pages(&mut self, log: &Log, opened: OpenedAt) -> Result<(), Error> {
         let mut after = Sequence::new(opened.sequence);
         while self.events < EVENTS_MAX {
             let keys = [opened.key];
@@ -134,11 +143,6 @@ impl LostSpanUpdates {
         let before = merged.size();
         merged.add(payload);
         self.bytes = (self.bytes + merged.size()).saturating_sub(before);
-    }
-
-    /// Returns whether no bound has left out an update.
-    pub(super) fn is_whole(&self) -> bool {
-        self.events < EVENTS_MAX && self.bytes < BYTES_MAX
     }
 
     /// Returns the merged updates of a span, if there are any.

@@ -507,22 +507,18 @@ impl RecordEncoder for SpanEncoder {
         let opened = OpenedAt::of(event.key, event.sequence.get(), &event.payload);
         let mut updates = std::mem::take(&mut self.abandoned_updates);
         // If the store cannot be read, a lost span still ends, but its end repeats only the data of its start.
-        let read = opened.map(|opened| updates.read_store(&self.log, opened));
-        let is_read = matches!(read, Some(Ok(()))) && updates.is_whole();
+        let is_read = opened.is_some_and(|opened| updates.read_store(&self.log, opened));
         let update = opened.and_then(|opened| updates.of(opened));
         let mut fields = json::fields(&event.payload);
         if parse::is_durable(&event.payload) {
-            self.restore_state(event, (update, is_read), event.sequence.get());
+            self.restore_state(event, (update, is_read), Some(event.sequence.get()));
             self.index_open_trace(event);
             self.mark_waiting(&event.payload, batch);
         } else if fields
             .any(|(key, value)| key == b"process" && self.running_processes.contains(value))
         {
-            let opened = if self.keep_open(event, batch) {
-                0
-            } else {
-                event.sequence.get()
-            };
+            let is_appended = self.keep_open(event, batch);
+            let opened = (!is_appended).then_some(event.sequence.get());
             self.restore_state(event, (update, is_read), opened);
         } else {
             let why = (LostReason::Crashed, last_heard.into());

@@ -165,12 +165,13 @@ impl SpanEncoder {
     }
 
     /// Takes over the state of a span that an earlier run of the log left open. `is_read` says whether `updates` are
-    /// all updates of the span. The state is written again once retention has passed the sequence `opened`.
+    /// all updates of the span. The state is written again once retention has passed the sequence `opened`; soon if
+    /// that is `None`.
     pub(super) fn restore_state(
         &mut self,
         started: &StoredEvent,
         (updates, is_read): (Option<&MergedUpdate>, bool),
-        opened: u64,
+        opened: Option<u64>,
     ) {
         if let Some(change) = parse::span_change(&started.payload) {
             // Another process that shares the log may update a durable span, too.

@@ -81,14 +81,19 @@ impl SpanStates {
 
     /// Sets the updates that an earlier run of the log stored of a span, which is still open. `merged` is `None` if they
     /// are not known. `opened` is the sequence of the span's start; the state is written when retention has passed it.
+    /// `opened` is `None` if the start is appended again, which releases the stored state: it is then written soon.
     pub(in crate::encoder) fn restore(
         &mut self,
         span: SlotIds,
         merged: Option<MergedUpdate>,
-        opened: u64,
+        opened: Option<u64>,
     ) {
         self.forget(span);
         let merged = merged.filter(|_| self.bytes < BYTES_MAX);
+        if merged.is_none() && opened.is_some() {
+            // The start is older than this run of the log. That tells later that updates are missing.
+            return;
+        }
         let has_updates = merged.as_ref().is_some_and(|merged| !merged.is_empty());
         let state = OpenSpanState {
             whole_from: if merged.is_some() { 0 } else { u64::MAX },
@@ -99,7 +104,7 @@ impl SpanStates {
         self.bytes += state.merged.size();
         self.states.entry(span.0).or_default().insert(span.1, state);
         if has_updates {
-            self.wait(span, opened);
+            self.wait(span, opened.unwrap_or_default());
         }
     }
 
@@ -264,11 +269,13 @@ mod tests {
 
         let mut merged = MergedUpdate::default();
         merged.add(&update(r#","name":"a""#));
-        states.restore(SPAN, Some(merged), 5);
+        states.restore(SPAN, Some(merged), Some(5));
         assert!(states.whole(SPAN, None).is_some());
         states.forget_trace(SPAN.0);
         assert_eq!(due(&mut states, 6), [SPAN]);
-        states.restore(SPAN, None, 5);
+        states.restore(SPAN, None, Some(5));
+        assert!(states.is_empty());
+        states.restore(SPAN, None, None);
         states.add(SPAN, &update(""), 120);
         states.on_stored(SPAN, 120, false);
         assert_eq!(

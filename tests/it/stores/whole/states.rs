@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+#[cfg(feature = "sqlite")]
+use livespan::span::EncodedEvent;
 use livespan::{LiveSpans, Retention, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
 
@@ -125,28 +127,32 @@ async fn redis_keeps_the_state_of_an_open_span() {
     check(&App::serve(live.unwrap()).await).await;
 }
 
+/// Opens a log that keeps four events in memory, after an earlier log of this test has released the file.
+#[cfg(feature = "sqlite")]
+async fn open(folder: &Folder, retention: Retention) -> App {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let store = WithTail(folder.store().retention(retention), 4);
+        let builder = LiveSpans::builder().store(store);
+        match builder.running_processes(["p7f3k2aa"]).build() {
+            Ok(live) => return App::serve(live).await,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn the_state_of_a_durable_span_is_complete_after_a_restart() {
     let folder = Folder::new();
-    let open = async || {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let store = WithTail(folder.store().retention(retention()), 4);
-            match LiveSpans::builder().store(store).build() {
-                Ok(live) => return App::serve(live).await,
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let app = open().await;
+    let app = open(&folder, retention()).await;
     put(&app.live, [started(1).durable()]);
     put(&app.live, (1..=40).map(|number| updated(1, number)));
     app.live.shutdown().unwrap();
     drop(app);
 
-    let app = open().await;
+    let app = open(&folder, retention()).await;
     let path = format!("/traces/{}", trace(1));
     let waits = |document: &Json| document["updates"][0]["state"] == "waiting";
     until_json(&app, &path, waits).await;
@@ -159,4 +165,50 @@ async fn the_state_of_a_durable_span_is_complete_after_a_restart() {
         (&state["state"], &state["complete"]),
         (&json!("waiting"), &json!(true))
     );
+}
+
+/// A start that is appended again releases the stored state of its span, so the state follows it.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn the_state_of_a_span_whose_process_runs_on_follows_its_repeated_start() {
+    let folder = Folder::new();
+    let app = open(&folder, Retention::default()).await;
+    let ids = format!(
+        r#""traceId":"{}","spanId":"{}","process":"p7f3k2aa""#,
+        trace(1),
+        span(1)
+    );
+    let events = [
+        format!(
+            r#"{{"type":"started",{ids},"parentSpanId":null,"name":"job","kind":"INTERNAL","service":"shop","attributes":{{}},"timestamp":"2026-01-01T00:00:00.000000000Z"}}"#
+        ),
+        format!(
+            r#"{{"type":"updated",{ids},"attributes":{{"rows":7}},"timestamp":"2026-01-01T00:00:01.000000000Z"}}"#
+        ),
+    ];
+    let events = events.map(|event| EncodedEvent::new(event).unwrap());
+    app.live
+        .encoded_target()
+        .dispatch_all(&events)
+        .await
+        .unwrap();
+    put(
+        &app.live,
+        (100..110).flat_map(|number| done(number, "other", 1)),
+    );
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open(&folder, Retention::default()).await;
+    let path = format!("/traces/{}", trace(1));
+    let is_complete = |document: &Json| document["updates"][0]["complete"] == true;
+    let document = until_json(&app, &path, is_complete).await;
+    assert_eq!(document["updates"][0]["attributes"], json!({"rows": 7}));
+    let mut stream = app.stream(&format!("{path}/sse")).await;
+    for kind in ["started", "updated", "started", "updated"] {
+        assert_eq!(
+            stream.event(kind).await.json()["spanId"],
+            span(1).to_string()
+        );
+    }
 }
