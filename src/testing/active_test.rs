@@ -45,6 +45,8 @@ pub(super) struct ActiveTest {
     pub(super) context: Context,
     /// The panics of the test, each with the spans that were open at the time.
     pub(super) panics: Mutex<Vec<Panic>>,
+    /// The first error that the test passed to [`report_err`](crate::testing::report_err).
+    pub(super) error: Mutex<Option<ReturnedError>>,
     /// Whether a report has named its file while it ran. If so, the file is kept.
     pub(super) is_reported: AtomicBool,
     /// The reports that are still to be made while it runs.
@@ -71,6 +73,16 @@ pub(super) struct Panic {
     /// Whether another subscriber was the default of the test's thread at the panic. The file then
     /// lacks the spans and events that only that subscriber got.
     pub(super) is_hidden: bool,
+}
+
+/// An error that a test returns, and the spans that were open at the time.
+#[derive(Clone, Debug)]
+pub(super) struct ReturnedError {
+    /// The error in its `Debug` format.
+    pub(super) text: String,
+    /// The age of the test when it reported the error.
+    pub(super) age: Duration,
+    pub(super) open: String,
 }
 
 /// The reports of a running test that `report_thread` makes.

@@ -65,6 +65,8 @@ pub(super) fn may_have_files() -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureCause {
     Panic,
+    /// The test returns an error.
+    Error,
     /// The test should have panicked and did not.
     NoPanic,
     Limit(Duration),
@@ -190,9 +192,11 @@ fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
 fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> String {
     let file = test.file();
     let panics = lock(&test.panics).clone();
-    let after = match (cause, panics.last()) {
+    let error = lock(&test.error).clone();
+    let after = match (cause, panics.last(), &error) {
         // Printing the backtrace of the panic may have taken longer than the test.
-        (FailureCause::Panic, Some(panic)) => panic.age,
+        (FailureCause::Panic, Some(panic), _) => panic.age,
+        (FailureCause::Error, _, Some(error)) => error.age,
         _ => test.begun.elapsed(),
     };
     let mut out = format!("\nlivespan: {} {}\n", test.name.as_str(), cause.text(after));
@@ -201,12 +205,18 @@ fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> St
         out.push_str(&panic.text);
         out.push('\n');
     }
+    if let Some(error) = &error {
+        out.push_str("error: ");
+        out.push_str(&error.text);
+        out.push('\n');
+    }
     if panics.iter().any(|panic| panic.is_hidden) {
         out.push_str(HIDDEN);
     }
-    let open = match (cause, panics.last()) {
-        (FailureCause::Panic | FailureCause::Abort, Some(panic)) => panic.open.clone(),
-        (FailureCause::Panic | FailureCause::NoPanic, _) => String::new(),
+    let open = match (cause, panics.last(), error) {
+        (FailureCause::Panic | FailureCause::Abort, Some(panic), _) => panic.open.clone(),
+        (FailureCause::Error, _, Some(error)) => error.open,
+        (FailureCause::Panic | FailureCause::NoPanic, ..) => String::new(),
         _ => open_text(test),
     };
     out.push_str(&open);
@@ -235,6 +245,7 @@ impl FailureCause {
     fn text(self, after: Duration) -> String {
         match self {
             Self::Panic => format!("panicked after {after:.2?}"),
+            Self::Error => format!("returned an error after {after:.2?}"),
             Self::NoPanic => format!("was to panic and did not, in {after:.2?}"),
             Self::Limit(limit) => format!("still runs after its limit of {limit:?}"),
             Self::Signal(signal) => format!("was ended by {signal} after {after:.2?}"),

@@ -34,7 +34,7 @@ use crate::{
         test_log::{TestLog, test_log},
         test_name::{CargoTarget, TestName},
     },
-    util::time::Timestamp,
+    util::{sync::lock, time::Timestamp},
 };
 
 /// How long the first test of a process waits until the log's thread runs.
@@ -199,6 +199,7 @@ impl Watched {
             trace,
             context: context.clone(),
             panics: Mutex::default(),
+            error: Mutex::default(),
             is_reported: AtomicBool::new(false),
             due: Mutex::new(DueReports::new(options.limit)),
             process: process::id(),
@@ -250,16 +251,18 @@ impl Drop for TestTrace {
         } = watched;
         drop(subscriber);
         CutOffTest::set(None);
-        let has_failed = thread::panicking() != self.is_panic_expected;
+        let is_panicking = thread::panicking();
+        let has_error = lock(&test.error).is_some();
+        let has_failed = is_panicking != self.is_panic_expected || has_error;
         test.context.span().end();
         drop(context);
         active_test::end(&test);
         report_thread::end(&test);
         if has_failed {
-            let cause = if self.is_panic_expected {
-                FailureCause::NoPanic
-            } else {
-                FailureCause::Panic
+            let cause = match (is_panicking, has_error) {
+                (true, _) => FailureCause::Panic,
+                (false, true) => FailureCause::Error,
+                (false, false) => FailureCause::NoPanic,
             };
             failure_report::report_to_test(&test, cause);
         } else if keeps_each_file() {

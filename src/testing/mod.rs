@@ -41,6 +41,7 @@ mod tests;
 
 pub use self::{
     guard::{TestOptions, TestTrace},
+    panics::report_err,
     test_name::CargoTarget,
 };
 
@@ -52,9 +53,9 @@ pub use self::{
 ///   `LIVESPAN_TEST_LIMIT=30s` sets the limit of tests that have none.
 /// - `trace_test!(should_panic);` for a test that must panic: the test fails if it does not.
 ///
-/// If a test returns `Err`, it fails without a panic, and the macro does not notice. Use `unwrap`,
-/// or run it with `LIVESPAN_TEST_KEEP=1`, which keeps the file of every test. `LIVESPAN_TEST_DIR`
-/// names another folder than `target/livespan`.
+/// If a test returns `Err`, it fails without a panic. The macro notices that only if the result goes
+/// through [`report_err`](crate::testing::report_err). `LIVESPAN_TEST_KEEP=1` keeps the file of every
+/// test. `LIVESPAN_TEST_DIR` names another folder than `target/livespan`.
 ///
 /// On `SIGINT` and `SIGTERM`, every running test is reported, and then the process ends as usual. A
 /// test that handles these signals itself needs `LIVESPAN_TEST_SIGNALS=0`.

@@ -1,21 +1,25 @@
-//! Records the open spans when a test panics, because they end when the test's locals are dropped.
+//! Records the open spans when a test panics or reports an error, because they end when the test's locals are dropped.
 //! The hook runs on the panicking thread before it unwinds. It blocks that thread for milliseconds,
 //! which is acceptable only in a test.
 
 use std::{
     cell::Cell,
+    fmt,
     panic::{self, PanicHookInfo},
     sync::{Arc, Once},
     thread,
 };
 
-use opentelemetry::Context;
+use opentelemetry::{
+    Context,
+    trace::{Status, TraceContextExt as _},
+};
 
 use crate::{
     otel::log_registry,
-    span::event::TraceId,
+    span::{event::TraceId, json::clip},
     testing::{
-        active_test::{self, ActiveTest, Panic},
+        active_test::{self, ActiveTest, Panic, ReturnedError},
         failure_report, test_log,
     },
     util::sync::lock,
@@ -47,6 +51,58 @@ pub(super) fn install_hook() {
             next(info);
         }));
     });
+}
+
+/// Upper bound on the text of an error, in bytes.
+const ERROR_BYTES_MAX: usize = 16 * 1024;
+
+/// Reports the running test as failed if its result is `Err`. Returns the result.
+///
+/// [`trace_test!`](crate::trace_test) notices a panic, but not an `Err` that the test returns. With this function it
+/// does: the report has the error in its `Debug` format, cut to 16 KiB, and the test leaves its file. Only the first
+/// error of a test is reported. Outside of a test with `trace_test!`, the function only returns the result.
+///
+/// ```
+/// # use std::num::ParseIntError;
+/// fn price(text: &str) -> Result<u32, ParseIntError> {
+///     text.parse()
+/// }
+///
+/// # /*
+/// #[test]
+/// # */
+/// fn a_price_is_a_number() -> Result<(), ParseIntError> {
+///     livespan::trace_test!();
+///     livespan::testing::report_err(check_prices())
+/// }
+///
+/// fn check_prices() -> Result<(), ParseIntError> {
+///     assert_eq!(price("7")?, 7);
+///     assert_eq!(price("12")?, 12);
+///     Ok(())
+/// }
+/// # a_price_is_a_number().unwrap();
+/// ```
+///
+/// The body of an asynchronous test is a block: `report_err(async { … }.await)`.
+///
+/// # Errors
+/// Returns the error of `result`.
+pub fn report_err<T, E: fmt::Debug>(result: Result<T, E>) -> Result<T, E> {
+    if let (Err(error), Some(test)) = (&result, active_test::of_this_thread()) {
+        let text = format!("{error:?}");
+        let text = clip(&text, ERROR_BYTES_MAX).0;
+        test.context
+            .span()
+            .set_status(Status::error(text.to_owned()));
+        let error = ReturnedError {
+            text: text.to_owned(),
+            age: test.begun.elapsed(),
+            open: failure_report::open_text(&test),
+        };
+        lock(&test.error).get_or_insert(error);
+    }
+    result
 }
 
 fn note(info: &PanicHookInfo<'_>) {

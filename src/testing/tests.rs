@@ -23,6 +23,8 @@ use tracing::{Instrument as _, info, info_span, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
+use super::report_err;
+
 /// Set in the processes that tests start.
 const CHILD: &str = "LIVESPAN_TEST_FAILS";
 /// Time limit for one process.
@@ -318,6 +320,19 @@ fn returning_an_error() -> Result<(), String> {
     charge(7)
 }
 
+#[test]
+#[ignore = "a test that reports the error that it returns"]
+fn reporting_an_error() -> Result<(), String> {
+    crate::trace_test!();
+    let _session = info_span!("session").entered();
+    report_err(charge(1))?;
+    let first = report_err(charge(7));
+    // Only the first error is reported.
+    let second = report_err(Err::<(), u32>(7));
+    assert_eq!(second.is_err(), is_child());
+    first
+}
+
 /// Three tests that run concurrently. One of them aborts the process.
 mod together {
     use std::sync::Barrier;
@@ -462,6 +477,7 @@ fn spans(file: &Path) -> Vec<(String, &'static str)> {
             let state = match end {
                 None => "open",
                 Some(end) if end["panicked"] == true => "panicked",
+                Some(end) if end["status"]["code"] == "ERROR" => "error",
                 Some(_) => "ok",
             };
             (start["name"].as_str().unwrap().to_owned(), state)
@@ -850,6 +866,39 @@ fn a_test_that_returns_an_error_leaves_its_file_only_with_the_keep_variable() {
     assert_eq!(
         spans(&file),
         named([(name, "ok"), ("charge", "ok"), ("charge", "ok")])
+    );
+}
+
+#[test]
+fn an_error_that_a_test_reports_is_printed_and_leaves_the_file() {
+    let folder = ReplayFolder::new("reported-error");
+    let output = start("reporting_an_error", &folder)
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(101));
+    let name = "livespan::testing::tests::reporting_an_error";
+    assert_eq!(
+        plain(&String::from_utf8(output.stdout).unwrap()),
+        [
+            format!("livespan: {name} returned an error after"),
+            "error: \"card declined\"".to_owned(),
+            format!(
+                "trace \"test {name}\" · {} · open for s · 2 of 4 spans open",
+                program()
+            ),
+            format!("  \"test {name}\" s"),
+            "    session s".to_owned(),
+        ]
+    );
+    let name = format!("test {name}");
+    assert_eq!(
+        spans(&folder.file("reporting_an_error")),
+        named([
+            (name.as_str(), "error"),
+            ("session", "ok"),
+            ("charge", "ok"),
+            ("charge", "ok")
+        ])
     );
 }
 
