@@ -30,7 +30,7 @@ use crate::{
     util::sync::{
         Instant,
         atomic::{AtomicU64, Ordering},
-        catch_panic,
+        catch_panic, thread,
     },
 };
 
@@ -304,7 +304,8 @@ impl<T: RecordEncoder> Worker<T> {
             } else {
                 (cut, self.idle_time())
             };
-            self.buffer.park_until_record(record, time);
+            self.buffer
+                .park_and_give_way(record, time, thread::yield_now);
         }
         self.committer.begin_turn(&mut self.encoder);
         self.committer.finish_turn(&mut self.encoder);

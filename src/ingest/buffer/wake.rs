@@ -40,6 +40,21 @@ impl IngestBuffer {
         self.wake_at.store(AWAKE, Ordering::SeqCst);
     }
 
+    /// Parks like [`park_until_record`](Self::park_until_record). If the record has arrived and the worker may wait, then
+    /// calls `give_way` once, which lets other threads run. The threads that push often share the worker's processor:
+    /// the worker handles what they push meanwhile in the same turn, and readers get it in the same write.
+    pub(crate) fn park_and_give_way(
+        &self,
+        number: u64,
+        timeout: Duration,
+        give_way: impl FnOnce(),
+    ) {
+        self.park_until_record(number, timeout);
+        if self.next_number() > number && !self.is_urgent() {
+            give_way();
+        }
+    }
+
     /// Parks for this time, even if records arrive. It ends earlier if a shard becomes more than half full, a push is
     /// rejected, or [`wake_now`](Self::wake_now) is called.
     pub(crate) fn park(&self, timeout: Duration) {
@@ -198,6 +213,27 @@ mod tests {
         }
         buffer.park_until_record(BATCH_RECORDS - 1, Duration::MAX);
         assert_eq!(buffer.next_number(), BATCH_RECORDS);
+    }
+
+    #[test]
+    fn the_worker_gives_way_once_to_threads_that_push_unless_it_must_not_wait() {
+        let buffer = IngestBuffer::new(0, 1000);
+        let times_at = |number| {
+            let mut times = 0;
+            buffer.park_and_give_way(number, Duration::ZERO, || times += 1);
+            times
+        };
+        push(&buffer).unwrap();
+        assert_eq!(times_at(1), 0, "the record did not come");
+        push(&buffer).unwrap();
+        assert_eq!(times_at(1), 1);
+        // As a flush does.
+        buffer.wake_now();
+        assert_eq!(times_at(1), 0, "a caller waits for the worker");
+        buffer.park_until_record(2, Duration::ZERO);
+        assert_eq!(times_at(1), 1);
+        buffer.close();
+        assert_eq!(times_at(1), 0, "the buffer is closed");
     }
 
     #[test]
