@@ -1,5 +1,5 @@
 //! Asks a durable store how many events its retention has evicted from the traces in the index. The stores count them:
-//! `store/sqlite/retention/trim.rs`, and `count_evicted` in `store/redis/lua/writing.lua`. A log in memory needs no
+//! `store/sqlite/retention/evict.rs`, and `count_evicted` in `store/redis/lua/writing.lua`. A log in memory needs no
 //! query, because `log/stream_index/entry.rs` counts them. This code runs on the worker thread. That thread never waits
 //! for the store: it checks for the answer after it has published events and before it sleeps.
 

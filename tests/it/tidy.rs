@@ -103,7 +103,7 @@ const MODULES: &[&str] = &[
     "store::sqlite::open_events",
     "store::sqlite::stream_ids",
     "store::sqlite::state",
-    "store::sqlite::retention::trim",
+    "store::sqlite::retention::evict",
     "store::sqlite::retention::kept",
     "store::sqlite::retention",
     "store::sqlite::queries",

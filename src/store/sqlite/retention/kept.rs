@@ -10,7 +10,7 @@ use crate::{
     },
     store::sqlite::{
         carried::KeptSize,
-        retention::trim::{Limits, STEP_EVENTS, evict_carried, save_carried_streams},
+        retention::evict::{Limits, STEP_EVENTS, evict_carried, save_carried_streams},
         schema::{int_of, number},
         state::{EVENT_BYTES, LogState},
         stream_ids,
