@@ -56,11 +56,12 @@ pub(super) fn install_hook() {
 /// Upper bound on the text of an error, in bytes.
 const ERROR_BYTES_MAX: usize = 16 * 1024;
 
-/// Reports the running test as failed if its result is `Err`. Returns the result.
+/// Reports the test of this thread as failed if its result is `Err`. Returns the result.
 ///
 /// [`trace_test!`](crate::trace_test) notices a panic, but not an `Err` that the test returns. With this function it
 /// does: the report has the error in its `Debug` format, cut to 16 KiB, and the test leaves its file. Only the first
-/// error of a test is reported. Outside of a test with `trace_test!`, the function only returns the result.
+/// error of a test is reported. On another thread, and in a test without `trace_test!`, the function only returns the
+/// result.
 ///
 /// ```
 /// # use std::num::ParseIntError;
@@ -89,7 +90,7 @@ const ERROR_BYTES_MAX: usize = 16 * 1024;
 /// # Errors
 /// Returns the error of `result`.
 pub fn report_err<T, E: fmt::Debug>(result: Result<T, E>) -> Result<T, E> {
-    if let (Err(error), Some(test)) = (&result, active_test::of_this_thread()) {
+    if let (Err(error), Some(test)) = (&result, active_test::of_own_thread()) {
         let text = format!("{error:?}");
         let text = clip(&text, ERROR_BYTES_MAX).0;
         test.context
