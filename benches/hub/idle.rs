@@ -21,7 +21,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 pub(crate) fn report() {
     let served = Peer::Ours.serve();
-    // The first client pays one-time costs, so it is not measured.
+    // The first clients pay one-time costs, so they are not measured.
     drop(Clients::connect(served.address, "/sse", 100, Job::Hold));
     wait_for(&served, 0);
     let before = resident_bytes();

@@ -1,5 +1,5 @@
-//! Decides when the stream of one trace is complete: from the index, or, if only the store may have the whole trace,
-//! from the events as they are read. It runs on the connection's task.
+//! Decides when the stream of one trace is complete. It asks the index, or reads the events itself if the index may lack
+//! a part of the trace that the store has. It runs on the connection's task.
 
 use std::sync::Arc;
 

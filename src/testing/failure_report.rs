@@ -1,5 +1,5 @@
-//! The report of a failed test: on the test's own output, and in the file that `test_name` names. It
-//! runs on a separate thread, because the test's thread may be inside a runtime or panicking.
+//! The report of a failed or cut-off test: on the test's own output or the process's standard error,
+//! and in the file that `test_name` names. It runs on a separate thread, because the test's thread may be inside a runtime or panicking.
 
 use std::{
     fmt::Write as _,
@@ -33,7 +33,7 @@ use crate::{
 /// Upper bound on the traces in a file: the test's own trace, and traces without a known test that
 /// began while the test ran.
 const TRACES_MAX: usize = 32;
-/// Upper bound on the newest traces of the log that are searched for such traces.
+/// Upper bound on the newest traces of the log that are searched for traces without a known test.
 const CANDIDATES_MAX: usize = 10_000;
 /// How long the report waits until the log has the test's spans. Half of a full buffer, in a debug
 /// build, takes about 2 seconds. It must be less than the time that an ending process waits for

@@ -72,8 +72,8 @@ async fn python_by_http() {
     span_is_reported_while_it_is_open(Sdk::Python("http")).await;
 }
 
-/// Without this, the workers of a Python server would send no open spans, or each would repeatedly
-/// send those of the parent.
+/// If the start sender ignored a fork, the workers of a Python server would send no open spans, or
+/// each would repeatedly send those of the parent.
 #[tokio::test]
 async fn forked_worker_of_python_sends_its_own_spans_and_none_of_its_parent() {
     let receiver = Receiver::start();

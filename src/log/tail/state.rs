@@ -42,7 +42,8 @@ pub(super) struct TailState {
     /// The last sequence whose stream is unknown, because the event was written before this log was opened, or by
     /// another process.
     pub(super) unindexed_until: u64,
-    /// The sequence of the opening event of each open token.
+    /// The sequence of the event that opened each open token. An event opens a token, a later one closes it (see
+    /// [`Pinning`]).
     pub(super) open: Map<OpenToken, u64>,
     /// The sequence of the newest state of each open token that has one.
     pub(super) states: Map<OpenToken, u64>,
@@ -92,8 +93,7 @@ impl TailState {
         for key in keys {
             sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
         }
-        // Each list holds the lowest sequences of its stream. So the shortened list is complete up to its
-        // last sequence.
+        // Each stream gave its lowest sequences. So the merged list lacks none up to its last one, also when it is cut.
         sequences.sort_unstable();
         sequences.truncate(SEQUENCES_MAX);
         sequences
@@ -196,8 +196,8 @@ impl TailState {
             .collect()
     }
 
-    /// Returns how many events of these streams in `after + 1..=to` were evicted, pinned ones included, or `None` if
-    /// that is unknown.
+    /// Returns how many events of these streams in `after + 1..=to` were evicted, or `None` if that is unknown. Evicted
+    /// events that are pinned, that is, kept beyond retention, count, too.
     pub(super) fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
         if after < self.unindexed_until {
             return None;
@@ -357,8 +357,8 @@ impl TailState {
         self.carried.update(self.stream_state(slot));
     }
 
-    /// Returns the size of the stream's readable events. If there are more events than the bound allows, their bytes
-    /// are not counted.
+    /// Returns the size of the stream's readable events. If the stream has more events than the bound allows, the
+    /// bytes are 0.
     pub(super) fn size_of(&self, slot: StreamSlot) -> StreamSize {
         let events = self.streams.len(slot);
         if events > self.carried.kept_max().events {
@@ -462,8 +462,8 @@ impl TailState {
         }
     }
 
-    /// Copies the event out of its block, so that the block's memory can be freed. If all kept events would then have
-    /// more than `bytes_max` bytes, the event is not kept, and is counted.
+    /// Copies the event out of its block, so that the block's memory can be freed. If the pinned events
+    /// together would then exceed `bytes_max` bytes, the event is dropped and counted in `unpinned`.
     pub(super) fn keep_beyond_retention(
         &mut self,
         block: &Arc<Block>,

@@ -1,5 +1,5 @@
 //! Encodes the events of ended spans before their request is queued, so that several requests are encoded concurrently.
-//! Most spans are new, so the worker only has to append these events. It runs on the thread that decodes the request.
+//! For most spans the log has no earlier event. The worker then appends the encoded event unchanged. It runs on the thread that decodes the request.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Writes whole records: the start and the end of a span, its updates, and the worker's control records. It runs on the
-//! host's threads, so it never waits and never panics. Each function returns `None` when the buffer is full.
+//! host's threads, and on the worker's thread for control records. It never waits and never panics. Each `write_…`
+//! function returns `None` when the buffer is full.
 //! [`span::delta`](crate::span::delta) writes the ends that leave out the fields of their start.
 
 use opentelemetry::{
@@ -29,7 +30,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Writes the start of a span. Frees the slot unless the record is small and complete.
+/// Writes the start of a span. Releases the guard's slot, in which the start is remembered for its end, unless
+/// the record is small and complete.
 #[inline(always)]
 pub(crate) fn write_start(
     buf: &mut WriteBuf<'_>,
@@ -141,7 +143,7 @@ impl WrittenScope {
         let texts = scope.name().len() + scope.version().map_or(0, str::len);
         let mut bytes = vec![0; lengths + texts];
         let mut writer = RecordWriter::new(WriteBuf::new(&mut bytes));
-        // The memory has room for the whole texts, and a text that is too long is clipped. So the texts fit.
+        // `bytes` has room for both texts in full, and the writer only shortens them. So they fit.
         let has = writer.scope(scope).unwrap_or(0);
         let size = writer.written();
         bytes.truncate(size);

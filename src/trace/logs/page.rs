@@ -38,7 +38,7 @@ pub(crate) struct LogPage {
 }
 
 /// Returns at most `limit` log records that the filter accepts and that are older than the event
-/// `before`. Waits for `permit` before it reads the store.
+/// `before`. Waits for `permit` before it reads events from the store.
 pub(crate) async fn page<P, E: From<Error>>(
     log: &Log,
     index: &TraceIndex,

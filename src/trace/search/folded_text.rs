@@ -43,7 +43,7 @@ impl FoldedText {
     }
 }
 
-/// Folds a text: NFD, then full lower, upper and lower case, then NFC. White space becomes spaces.
+/// Folds a text: NFD, then the full mappings to lower case, to upper case and to lower case again, then NFC. White space becomes spaces.
 /// The result distinguishes the same letters as Unicode's case folding, except that `ı` becomes `i`.
 /// JavaScript has these mappings but no case folding.
 fn fold(text: &str) -> String {

@@ -207,8 +207,8 @@ fn a_status_is_ok_unless_it_is_an_error() {
 
 #[test]
 fn unusual_fields_come_after_all_others() {
-    // With the app's own filter, the SDK copies the start even though a sampler saw it. Only the
-    // copy has the counts of dropped parts.
+    // With a filter of the app, the `started` event is made from the SDK's copy of the span. Only
+    // that copy has the counts of dropped parts.
     let live = LiveSpans::builder().filter(|_| true).build().unwrap();
     let provider = provider_of(&live)
         .with_sampler(live.sampler(Sampler::AlwaysOff))
@@ -363,7 +363,7 @@ fn the_event_lists_the_path_of_a_cut_value() {
 }
 
 #[test]
-fn a_span_of_another_process_has_a_remote_parent() {
+fn a_span_whose_parent_is_in_another_process_has_a_remote_parent() {
     let watched = Watched::new();
     drop(tracer(&watched).build_with_context(builder("job"), &remote_parent()));
     let started = lines(&watched.live).remove(1);

@@ -158,8 +158,9 @@ export function shownTraceState(trace) {
 }
 
 /**
- * Returns whether spans are missing, so that views don't present the rest as the whole trace. Other removed events
- * don't matter: an end repeats its start, so a trace with all its ends is complete.
+ * Returns whether spans are missing, so that views don't present the rest as the whole trace. If the server
+ * counts the missing spans, other removed events don't matter: an end repeats its start, so a trace with all its ends
+ * is complete. Without that count, any removed event matters.
  * @param {Trace} trace
  * @returns {boolean}
  */
@@ -249,8 +250,8 @@ function startsBefore({ start, seen }, one, other) {
 
 /**
  * @param {Trace} trace @param {number} root
- * @returns {number[]} the cycle that the root's parent id closes: the named parent and its ancestors below the root;
- *   empty without a cycle
+ * @returns {number[]} if the parent that the root names is a descendant of the root: that parent, and the spans between
+ *   it and the root; otherwise empty
  */
 function circleOf({ spans, parentIds }, root) {
   const circle = [];

@@ -178,7 +178,7 @@ fn attribute() -> impl Strategy<Value = String> {
     (key, value).prop_map(|(key, value)| format!("\"{key}\":{value}"))
 }
 
-/// An event from its beginning to its parent.
+/// The text of an event up to and including the field `parentSpanId`.
 fn identity() -> impl Strategy<Value = String> {
     let parts = (
         part(

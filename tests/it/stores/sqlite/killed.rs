@@ -29,10 +29,10 @@ use super::{
 use crate::support::{PATIENCE, block_on};
 
 const KILLS: u64 = 100;
-/// Small enough that retention runs in every process, and as large as the events that two processes
+/// Small enough that retention runs in every process but the first few, and as large as the events that two processes
 /// write.
 const KEPT_EVENTS: usize = 10_000;
-/// Upper bound on the events that a writer is ahead of its subscriber's output. A pipe holds some
+/// By at most this many events, a writer may be ahead of its subscriber's output. A pipe holds some
 /// 2,000 lines more.
 const AHEAD: u64 = 2_000;
 

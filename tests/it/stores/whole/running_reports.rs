@@ -100,7 +100,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
              span above · in trace # job",
         ]
     );
-    // The events of the restart are older than memory, too.
+    // Pushes the events of the restart out of memory, too.
     pass(&app.live, 1_000);
     let waiting = kind.lines(&waiting);
     until_reported(&app, &waiting).await;
@@ -159,7 +159,7 @@ async fn until_reported(app: &App, expected: &[String]) {
     assert_eq!(masked(&text.await.unwrap()), expected);
 }
 
-/// The short id of a trace that only the store has is found.
+/// Finds a trace by its short id, although only the store has the trace.
 pub(super) async fn finds_stored_traces_by_short_ids<S: EventStore>(store: impl Fn() -> S) {
     let app = open(&store).await;
     put(&app.live, done(0xfeed_beef << 96, "stored", 1));
